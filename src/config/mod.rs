@@ -1,0 +1,201 @@
+//! The configuration: from text to a typed [`Config`].
+//!
+//! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
+//! section and key), `diagnostics` (what is wrong, where, and the likely correction), `load`
+//! (sections to [`Config`]). Nothing here touches the filesystem or the user database: `load` asks
+//! a [`load::Host`] for them. The invariant: a `Config` that was returned is complete and valid;
+//! every index in it points to something.
+
+pub mod diagnostics;
+pub mod ini;
+pub mod load;
+pub mod schema;
+
+use regex::bytes::Regex;
+
+use crate::event::{EVENT_KINDS, EventKind};
+use crate::pattern::PathPattern;
+use crate::record::{LogLevels, LogName};
+use crate::template::Template;
+use crate::types::{Identity, Millis};
+
+/// Everything the daemon was told.
+#[derive(Debug)]
+pub struct Config {
+    /// `[daemon]`.
+    pub daemon: Daemon,
+    /// `[log]` and `[log NAME]`.
+    pub log: LogLevels,
+    /// `[scheduler NAME]`, in the order of the files. [`Trigger`] holds indices into it.
+    pub schedulers: Vec<Scheduler>,
+    /// `[event_map NAME]`, and one for every watch with `default_sched`.
+    pub event_maps: Vec<EventMap>,
+    /// `[watch NAME]`.
+    pub watches: Vec<Watch>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// How long tasks may take to finish at shutdown.
+    pub shutdown_timeout_ms: Millis,
+    /// Children at once over all schedulers; 0 means "decide by the number of CPUs".
+    pub max_jobs: u32,
+    /// Log name of the daemon itself.
+    pub logname: LogName,
+}
+
+/// `[scheduler NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduler {
+    /// Section name.
+    pub name: String,
+    /// Log name; the section name unless set.
+    pub logname: LogName,
+    /// What a task of this scheduler does.
+    pub action: Action,
+    /// Take events about anything that is not a directory.
+    pub files: bool,
+    /// Take events about directories.
+    pub dirs: bool,
+    /// Quiet time before a task runs.
+    pub delay_ms: Millis,
+    /// The longest that re-scheduling can put a task off; 0 = for ever.
+    pub max_delay_ms: Millis,
+    /// One task for the whole scheduler instead of one for each path.
+    pub singlejob: bool,
+    /// Tasks running at once; 0 = only the daemon's limit.
+    pub max_jobs: u32,
+    /// What becomes of events for a path whose task is running.
+    pub while_running: WhileRunning,
+    /// A task that runs longer is terminated; 0 = never.
+    pub timeout_ms: Millis,
+}
+
+/// `while_running`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhileRunning {
+    /// Run again once when the running task has ended.
+    Rerun,
+    /// Log and ignore.
+    Skip,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `/bin/sh -c`, placeholders quoted for sh.
+    Shell {
+        /// The command line.
+        cmd: Template,
+        /// How the child is set up.
+        run: Run,
+    },
+    /// A program and its arguments, no shell.
+    Exec {
+        /// At least one word; a placeholder never splits one.
+        words: Vec<Template>,
+        /// How the child is set up.
+        run: Run,
+    },
+}
+
+impl Action {
+    /// How the child is set up.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        match self {
+            Self::Shell { run, .. } | Self::Exec { run, .. } => run,
+        }
+    }
+}
+
+/// How a child is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Run as somebody else; needs root.
+    pub identity: Option<Identity>,
+    /// Working directory; `/` unless set.
+    pub cwd: Option<Vec<u8>>,
+    /// File mode creation mask; inherited unless set.
+    pub umask: Option<u32>,
+    /// Added to the daemon's environment, later entries win.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Added to the daemon's nice value.
+    pub nice: i32,
+    /// Where standard output and standard error go.
+    pub output: Output,
+}
+
+/// `output`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Line by line to the log.
+    #[default]
+    Log,
+    /// The daemon's own.
+    Inherit,
+    /// `/dev/null`.
+    Null,
+}
+
+/// `[event_map NAME]`: what each event sets off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventMap {
+    /// Section name.
+    pub name: String,
+    /// Indexed by `EventKind as usize`; empty where the event leads nowhere.
+    pub triggers: [Vec<Trigger>; EVENT_KINDS],
+}
+
+impl EventMap {
+    /// What this event sets off.
+    #[must_use]
+    pub fn triggers(&self, kind: EventKind) -> &[Trigger] {
+        &self.triggers[kind as usize]
+    }
+
+    /// The mask bits of all events that lead somewhere.
+    #[must_use]
+    pub fn mask(&self) -> u32 {
+        let wanted = EventKind::ALL.into_iter().filter(|kind| !self.triggers(*kind).is_empty());
+        wanted.fold(0, |mask, kind| mask | kind.bit())
+    }
+}
+
+/// One item of an event map's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Schedule or re-schedule a task.
+    Schedule(usize),
+    /// Remove a waiting task.
+    Cancel(usize),
+}
+
+/// `[watch NAME]`.
+#[derive(Debug)]
+pub struct Watch {
+    /// Section name.
+    pub name: String,
+    /// Log name; the section name unless set.
+    pub logname: LogName,
+    /// What is watched; at least one.
+    pub paths: Vec<PathPattern>,
+    /// Index into [`Config::event_maps`].
+    pub event_map: usize,
+    /// Directories below that are there when the watch starts are watched too.
+    pub rec: bool,
+    /// Directories that appear below later are watched too.
+    pub auto_add: bool,
+    /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
+    /// `exclude_filter` and `exclude_filter_file`.
+    pub exclude: Vec<Regex>,
+}
+
+impl Watch {
+    /// Whether the exclude filter names this path.
+    #[must_use]
+    pub fn excludes(&self, path: &[u8]) -> bool {
+        self.exclude.iter().any(|regex| regex.is_match(path))
+    }
+}

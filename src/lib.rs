@@ -1,0 +1,25 @@
+//! rinotifyd watches directories with inotify and runs tasks.
+//!
+//! A pure engine decides, a thin shell does; ARCHITECTURE.md is the map. The modules stand here
+//! from the lowest layer to the highest, and each imports only from those above its own line:
+//!
+//! - words: [`event`], [`types`], [`record`]
+//! - pure: [`template`], [`pattern`], [`config`], [`engine`]
+//! - the only door to the kernel: [`sys`]
+//! - the daemon: [`shell`]
+//! - the command line: [`face`]
+
+pub mod event;
+pub mod record;
+pub mod types;
+
+pub mod config;
+pub mod engine;
+pub mod pattern;
+pub mod template;
+
+pub mod sys;
+
+pub mod shell;
+
+pub mod face;

@@ -1,0 +1,52 @@
+//! The small vocabulary that every layer shares: time, watch descriptors, identities.
+
+use std::fmt;
+
+/// Milliseconds: a duration, or an instant on the boot-time clock. Never wall-clock time.
+pub type Millis = u64;
+
+/// The kernel's number for one watched inode, unique within the one inotify instance
+/// (`inotify(7)`). Numbers rise and are not reused before they wrap at `INT_MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Wd(pub i32);
+
+/// Who a child runs as. Resolved from names once, when the configuration is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Login name, for `USER` and `LOGNAME`.
+    pub name: String,
+    /// Home directory, for `HOME`.
+    pub home: Vec<u8>,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// `exit(n)`, 0 to 255.
+    Exited(i32),
+    /// Killed by this signal number.
+    Signaled(i32),
+}
+
+impl ExitStatus {
+    /// Whether the child reported success.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self == Self::Exited(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Signaled(number) => write!(f, "signal {number}"),
+        }
+    }
+}
