@@ -1,1 +1,258 @@
-//! engine/mod
+//! The engine: decides everything, does nothing.
+//!
+//! [`Engine::step`] takes the time and one [`Input`] and appends [`Effect`]s; what becomes of an
+//! effect comes back as a further input. There are no system calls, threads or clocks in here, so a
+//! simulation can drive it with a made-up kernel.
+//!
+//! Read in this order: `message` (what goes in and out), `tree` and `cover` (which directory is
+//! watched for whom), `watching` (how a directory comes to be watched), `events` (what one inotify
+//! event means), `routing` (whom it concerns), `scheduling` (when a task runs), `life` (start,
+//! reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`, `wheel`,
+//! `index_table`, `names`.
+
+mod arrivals;
+mod cover;
+mod events;
+pub mod index_table;
+mod life;
+pub mod message;
+pub mod names;
+mod pairing;
+mod routing;
+mod scheduling;
+mod tasks;
+mod tree;
+mod watching;
+pub mod wheel;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::{Config, Run};
+use crate::record::{Level, LogName, Record};
+use crate::types::Millis;
+use arrivals::{Arrivals, Visit};
+use cover::Covers;
+pub use message::{Effect, Input};
+use pairing::Pairing;
+pub use tasks::JobId;
+use tasks::Tasks;
+pub use tree::NodeId;
+use tree::Tree;
+use wheel::{TimerId, Wheel};
+
+/// What the engine is told at its start, beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Log what would be run instead of running it.
+    pub dry_run: bool,
+    /// Children at once when the configuration leaves it open.
+    pub default_max_jobs: u32,
+}
+
+/// More waiting and ready tasks than this, and the event queue is left to the kernel: about
+/// 200 MiB, which a machine that has so much to do can spare and a small one cannot exceed.
+pub const TASKS_MAX: usize = 1 << 20;
+
+/// What a timer is for. The number is a task's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Delay(u32),
+    Timeout(u32),
+    Pairs,
+    Resume,
+    Shutdown,
+}
+
+/// Whether the daemon takes new work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Tasks may finish.
+    Stopping,
+    /// What still runs was sent SIGTERM.
+    Terminating,
+    /// What still runs was sent SIGKILL.
+    Killing,
+}
+
+/// Numbers for the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    events: u64,
+    made_up: u64,
+    overflows: u64,
+    done: u64,
+    failed: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Engine {
+    config: Rc<Config>,
+    /// By scheduler: shared with the jobs that are started.
+    runs: Vec<Arc<Run>>,
+    options: Options,
+    now: Millis,
+    /// Bytes of the event stream that were read from the descriptor, and that were dealt with.
+    read_end: u64,
+    position: u64,
+    tree: Tree,
+    covers: Covers,
+    arrivals: Arrivals,
+    /// Visits that the shell is making, in the order of its answers.
+    in_flight: VecDeque<Visit>,
+    pairing: Pairing,
+    tasks: Tasks,
+    /// Tasks whose run has ended at a position that the reader has not reached.
+    ended: VecDeque<(u64, JobId)>,
+    wheel: Wheel<Timer>,
+    pairs_timer: Option<TimerId>,
+    /// No child is started before this timer; how often in a row that was so.
+    start_pause: Option<TimerId>,
+    start_failures: u32,
+    phase: Phase,
+    ready: bool,
+    counters: Counters,
+    out: Vec<Effect>,
+    /// Reused by every event.
+    path: Vec<u8>,
+    nodes: Vec<NodeId>,
+}
+
+impl Engine {
+    /// An engine that has done nothing yet; [`Input::Start`] begins.
+    #[must_use]
+    pub fn new(config: Config, options: Options, now: Millis) -> Self {
+        let mut engine = Self {
+            config: Rc::new(config),
+            runs: Vec::new(),
+            options,
+            now,
+            read_end: 0,
+            position: 0,
+            tree: Tree::new(),
+            covers: Covers::default(),
+            arrivals: Arrivals::default(),
+            in_flight: VecDeque::new(),
+            pairing: Pairing::default(),
+            tasks: Tasks::default(),
+            ended: VecDeque::new(),
+            wheel: Wheel::new(now),
+            pairs_timer: None,
+            start_pause: None,
+            start_failures: 0,
+            phase: Phase::Running,
+            ready: false,
+            counters: Counters::default(),
+            out: Vec::new(),
+            path: Vec::new(),
+            nodes: Vec::new(),
+        };
+        engine.adopt_schedulers();
+        engine
+    }
+
+    /// Takes one input and appends what is to be done about it.
+    ///
+    /// `now` must not go back. Effects are to be carried out in order.
+    pub fn step(&mut self, now: Millis, input: Input<'_>, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        std::mem::swap(&mut self.out, effects);
+        match input {
+            Input::Start => self.start(),
+            Input::Filled { bytes } => self.read_end += bytes as u64,
+            Input::Event { event, size } => {
+                self.position += size as u64;
+                self.on_event(&event);
+            }
+            Input::Drained => self.on_drained(),
+            Input::Tick { queued } => self.on_tick(queued),
+            Input::Spare => self.visit_some(),
+            Input::Scanned { node, result, queued } => self.on_scanned(node, result, self.mark(queued)),
+            Input::Started { job } => self.on_started(job),
+            Input::NotStarted { job, error } => self.on_not_started(job, &error),
+            Input::Ended { job, status, queued } => self.on_ended(job, status, self.mark(queued)),
+            Input::Reload(config) => self.reload(*config),
+            Input::Stop { reason } => self.stop(reason),
+            Input::Status => self.log_status(),
+        }
+        std::mem::swap(&mut self.out, effects);
+    }
+
+    /// When [`Input::Tick`] is due; `None` when only something else can wake the engine.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.wheel.next_deadline()
+    }
+
+    /// Whether [`Input::Spare`] would have something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
+    /// Whether the event queue may be read. If not, the kernel keeps the events, and an overflow of
+    /// its queue is repaired later; the daemon's memory is not.
+    #[must_use]
+    pub fn accepts_events(&self) -> bool {
+        self.tasks.waiting() + self.tasks.ready() < TASKS_MAX
+    }
+
+    /// The end of what is queued now, as a position in the stream.
+    fn mark(&self, queued: usize) -> u64 {
+        self.read_end + queued as u64
+    }
+
+    fn on_drained(&mut self) {
+        self.release_passed();
+        self.dispatch();
+    }
+
+    fn on_tick(&mut self, queued: usize) {
+        while let Some((_, timer)) = self.wheel.pop_expired(self.now) {
+            match timer {
+                Timer::Delay(slot) => self.on_delay_over(slot),
+                Timer::Timeout(slot) => self.on_timeout(slot),
+                Timer::Pairs => {
+                    self.pairs_timer = None;
+                    self.pairing.age(self.now, self.mark(queued));
+                    self.release_passed();
+                }
+                Timer::Resume => self.start_pause = None,
+                Timer::Shutdown => self.on_shutdown_timeout(),
+            }
+        }
+        self.dispatch();
+    }
+
+    /// Deals with all that waited for the reader to get this far.
+    fn release_passed(&mut self) {
+        self.arrivals.resume(self.position);
+        self.tell_held();
+        self.give_up_pairs();
+        while self.ended.front().is_some_and(|(mark, _)| *mark <= self.position) {
+            if let Some((_, job)) = self.ended.pop_front() {
+                self.forget_ended(job);
+            }
+        }
+    }
+
+    fn wants(&self, level: Level, name: &LogName) -> bool {
+        self.config.log.enabled(level, name)
+    }
+
+    /// Logs under a name; `record` is made only when somebody wants it.
+    fn log(&mut self, level: Level, name: &LogName, record: impl FnOnce(&Self) -> Record) {
+        if self.wants(level, name) {
+            let record = record(self);
+            self.out.push(Effect::Log(record));
+        }
+    }
+
+    fn log_daemon(&mut self, level: Level, message: impl Into<String>) {
+        let name = self.config.daemon.logname.clone();
+        self.log(level, &name, |_| Record::new(level, &name, message));
+    }
+}

@@ -1,0 +1,239 @@
+//! What the shell tells the engine, and what the engine asks of the shell.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use super::tasks::JobId;
+use super::tree::NodeId;
+use crate::config::{Config, Output, Run};
+use crate::event::RawEvent;
+use crate::record::{LogName, Record};
+use crate::types::{ExitStatus, Wd};
+
+/// Something happened.
+///
+/// `queued` is what FIONREAD said at that moment: the bytes of events that the kernel held and the
+/// engine has not been given. It makes a stream position out of a moment.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Begin: look for the watch paths.
+    Start,
+    /// One `read(2)` of the inotify descriptor took this many bytes; its events follow.
+    Filled {
+        /// Bytes read.
+        bytes: usize,
+    },
+    /// One event of that read.
+    Event {
+        /// The event.
+        event: RawEvent<'a>,
+        /// Bytes it took.
+        size: usize,
+    },
+    /// The read's events are all told.
+    Drained,
+    /// The deadline of [`super::Engine::next_deadline`] has come, or another moment after it.
+    Tick {
+        /// See [`Input`].
+        queued: usize,
+    },
+    /// There is time for a piece of long work; see [`super::Engine::has_work`].
+    Spare,
+    /// One directory of an [`Effect::Scan`] was looked at.
+    Scanned {
+        /// Which one.
+        node: NodeId,
+        /// What was found.
+        result: Result<Seen, ScanError>,
+        /// See [`Input`]; taken after the directory was watched and listed.
+        queued: usize,
+    },
+    /// An [`Effect::Start`] was carried out.
+    Started {
+        /// Which one.
+        job: JobId,
+    },
+    /// An [`Effect::Start`] could not be carried out.
+    NotStarted {
+        /// Which one.
+        job: JobId,
+        /// Why.
+        error: StartError,
+    },
+    /// A child ended.
+    Ended {
+        /// Which one.
+        job: JobId,
+        /// How.
+        status: ExitStatus,
+        /// See [`Input`]; taken after the child had ended.
+        queued: usize,
+    },
+    /// A new configuration takes the place of the old one.
+    Reload(Box<Config>),
+    /// Finish what is there and end.
+    Stop {
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Say how things are, in the log.
+    Status,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Watch directories and list them; answered by one [`Input::Scanned`] for each, in order.
+    Scan(Scan),
+    /// Take a watch away. The kernel answers with IN_IGNORED.
+    Unwatch(Wd),
+    /// Start a child; answered by [`Input::NotStarted`] or, later, [`Input::Ended`].
+    Start(Box<Job>),
+    /// Send a signal to the child's process group.
+    Signal {
+        /// Which child.
+        job: JobId,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// Write to the log.
+    Log(Record),
+    /// The first look at all watch paths is done.
+    Ready,
+    /// Nothing is left to do: end the process.
+    Exit,
+}
+
+/// The two signals a task can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// Directories with one parent, to be watched and listed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The parent's path; empty when the item is `/`.
+    pub base: Vec<u8>,
+    /// So many bytes of `base` lead to the watch path, which may go through symbolic links; none
+    /// is followed behind them.
+    pub trusted: usize,
+    /// The watch that the parent carries: if the directory at `base` is another one by now, every
+    /// item is [`ScanError::Stale`].
+    pub expect: Option<Wd>,
+    /// What to look at.
+    pub items: Vec<Item>,
+}
+
+/// One directory to be watched and listed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Whose it is, for the answer.
+    pub node: NodeId,
+    /// Its name in the parent.
+    pub name: Vec<u8>,
+    /// What to ask the kernel for, in addition to what is asked already or instead of it.
+    pub mask: u32,
+    /// The mask replaces the one there is.
+    pub replace: bool,
+    /// The name may be a symbolic link: it is a watch path or leads to one.
+    pub follow: bool,
+    /// What to list.
+    pub list: List,
+}
+
+/// How much of a directory's content is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Nothing.
+    Nothing,
+    /// The directories in it.
+    Directories,
+    /// All entries.
+    Everything,
+    /// All entries, and whether somebody holds a regular file open for writing.
+    Writers,
+}
+
+/// What was found in a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its watch.
+    pub wd: Wd,
+    /// Its content, as much as was asked for.
+    pub entries: Vec<Entry>,
+}
+
+/// One directory entry.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file that nobody holds open for writing, as far as anybody looked.
+    File,
+    /// A regular file that somebody holds open for writing.
+    OpenFile,
+    /// A symbolic link, a device, a socket, a FIFO.
+    Other,
+}
+
+/// Why a directory could not be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanError {
+    /// There is nothing of this name.
+    NotFound,
+    /// It is no directory, or a link where none is followed.
+    NotDirectory,
+    /// The parent is not the directory that it was.
+    Stale,
+    /// No right to read it.
+    Denied,
+    /// `fs.inotify.max_user_watches` is reached (ENOSPC).
+    NoSpace,
+    /// Anything else, in words.
+    Other(String),
+}
+
+/// Why a child could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// The machine is short of something (EAGAIN, ENOMEM, EMFILE, ENFILE): worth another try.
+    pub temporary: bool,
+    /// Operation and reason, in words.
+    pub text: String,
+}
+
+/// A child to start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Whose it is, for the answer.
+    pub id: JobId,
+    /// The program and its arguments.
+    pub argv: Vec<CString>,
+    /// The task's variables, in addition to the scheduler's.
+    pub env: Vec<CString>,
+    /// How to set it up.
+    pub run: Arc<Run>,
+    /// Under which name its output is logged.
+    pub logname: LogName,
+}
+
+impl Job {
+    /// Where its output goes.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.run.output
+    }
+}

@@ -1,0 +1,106 @@
+//! Whom an event concerns: from a directory's cover over event maps to schedulers.
+
+use std::rc::Rc;
+
+use super::Engine;
+use super::cover::{CoverId, Member};
+use super::tree::NodeId;
+use crate::config::{Config, Trigger};
+use crate::event::EventKind;
+use crate::record::{Level, Record};
+
+/// An event as the maps see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occurrence<'a> {
+    /// The directory it happened in.
+    pub node: NodeId,
+    /// To what in it; empty for the directory itself.
+    pub name: &'a [u8],
+    /// What happened.
+    pub kind: EventKind,
+    /// Whether to a directory.
+    pub is_dir: bool,
+    /// Where it was before, for a rename that was seen whole.
+    pub src: Option<(NodeId, &'a [u8])>,
+}
+
+impl Engine {
+    /// Hands an event to all watches that cover its directory. Allocates nothing if it leads nowhere.
+    pub(super) fn deliver(&mut self, event: &Occurrence<'_>) {
+        let config = Rc::clone(&self.config);
+        let cover = self.tree.cover(event.node);
+        for index in 0..self.covers.members(cover).len() {
+            let member = self.covers.members(cover)[index];
+            if self.concerns(&config, &member, event) {
+                self.deliver_to(&config, &member, event);
+            }
+        }
+    }
+
+    fn concerns(&self, config: &Config, member: &Member, event: &Occurrence<'_>) -> bool {
+        if event.name.is_empty() {
+            return member.is_inside() && !self.parent_tells(event, member);
+        }
+        member.is_inside() || !event.is_dir && member.names_file(config, event.name)
+    }
+
+    /// The kernel reports most of what happens to a directory twice: to its own watch, and with
+    /// its name to its parent's. A watch that has both takes the parent's.
+    fn parent_tells(&self, event: &Occurrence<'_>, member: &Member) -> bool {
+        let told_twice = matches!(
+            event.kind,
+            EventKind::Access
+                | EventKind::Attrib
+                | EventKind::Open
+                | EventKind::CloseWrite
+                | EventKind::CloseNowrite
+        );
+        let parent = self.tree.parent(event.node).map_or(CoverId::NONE, |parent| self.tree.cover(parent));
+        let same_watch = |other: &Member| other.watch == member.watch && other.is_inside();
+        told_twice && self.covers.members(parent).iter().any(same_watch)
+    }
+
+    pub(super) fn deliver_to(&mut self, config: &Rc<Config>, member: &Member, event: &Occurrence<'_>) {
+        self.deliver_kind(config, member, event);
+        if member.is_inside() {
+            return;
+        }
+        // A watched file has no watch of its own that could tell these.
+        let own = match event.kind {
+            EventKind::Delete => EventKind::DeleteSelf,
+            EventKind::MovedFrom => EventKind::MoveSelf,
+            _ => return,
+        };
+        self.deliver_kind(config, member, &Occurrence { kind: own, ..*event });
+    }
+
+    fn deliver_kind(&mut self, config: &Rc<Config>, member: &Member, event: &Occurrence<'_>) {
+        let watch = member.watch(config);
+        let triggers = config.event_maps[watch.event_map].triggers(event.kind);
+        if triggers.is_empty() {
+            return;
+        }
+        let mut path = std::mem::take(&mut self.path);
+        self.tree.path(event.node, event.name, &mut path);
+        let excluded = watch.excludes(&path);
+        self.log(Level::Debug, &watch.logname, |engine| {
+            let message = if excluded { "event excluded" } else { "event" };
+            let record = Record::new(Level::Debug, &watch.logname, message);
+            let record = record.field("event", event.kind.name()).field("path", &path);
+            match event.src {
+                Some((node, name)) => record.field("src_path", engine.tree.path_of(node, name)),
+                None => record,
+            }
+        });
+        self.path = path;
+        if excluded {
+            return;
+        }
+        for trigger in triggers {
+            match *trigger {
+                Trigger::Schedule(sched) => self.schedule(sched, event),
+                Trigger::Cancel(sched) => self.cancel(sched, event),
+            }
+        }
+    }
+}

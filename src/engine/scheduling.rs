@@ -1,0 +1,471 @@
+//! When a task runs: delay, re-schedule, cancel, one at a time, again.
+//!
+//! A task waits for its delay, is then ready, and runs when its scheduler and the daemon have a
+//! free place; ready tasks keep their order. Events for a path whose task runs mark it to run again
+//! once. What the task caused itself may be read only after it has ended, so a task stays in the
+//! table, ended, until the reader has passed all that was queued at its end.
+
+use std::ffi::CString;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::message::{Effect, Job, Signal, StartError};
+use super::routing::Occurrence;
+use super::tasks::{JobId, Key, State, Subject};
+use super::{Engine, Phase, Timer};
+use crate::config::{Action, Scheduler, WhileRunning};
+use crate::record::{Level, Record};
+use crate::template::Values;
+use crate::types::{ExitStatus, Millis};
+
+/// Between SIGTERM and SIGKILL.
+pub const KILL_AFTER_MS: Millis = 5_000;
+
+/// The brake on a task that keeps re-triggering itself: the first pause, doubled up to the last.
+const BRAKE_FIRST_MS: Millis = 1_000;
+const BRAKE_LAST_MS: Millis = 60_000;
+
+/// The pause after a child could not be started for want of something, doubled up to the last.
+const START_PAUSE_FIRST_MS: Millis = 100;
+const START_PAUSE_LAST_MS: Millis = 10_000;
+
+impl Engine {
+    /// An event map says that this event schedules a task.
+    pub(super) fn schedule(&mut self, sched: usize, event: &Occurrence<'_>) {
+        let config = Rc::clone(&self.config);
+        let scheduler = &config.schedulers[sched];
+        if !(if event.is_dir { scheduler.dirs } else { scheduler.files }) {
+            return;
+        }
+        let subject = self.subject(event);
+        match self.tasks.find(key(sched, scheduler, &subject)) {
+            None => self.add_task(sched, scheduler, subject),
+            Some(job) => match self.tasks.get(job).map(|task| task.state) {
+                Some(State::Waiting(_) | State::Ready(_)) => self.reschedule(job, scheduler, subject),
+                Some(State::Running | State::Ended) => self.disturb(job, scheduler, subject),
+                None => {}
+            },
+        }
+    }
+
+    /// An event map says that this event cancels a task.
+    pub(super) fn cancel(&mut self, sched: usize, event: &Occurrence<'_>) {
+        let config = Rc::clone(&self.config);
+        let subject = self.subject(event);
+        let Some(job) = self.tasks.find(key(sched, &config.schedulers[sched], &subject)) else { return };
+        match self.tasks.get(job).map(|task| task.state) {
+            Some(State::Waiting(_) | State::Ready(_)) => {
+                self.remove_task(job, Level::Info, "task cancelled");
+            }
+            Some(State::Running) => {
+                if let Some(rerun) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
+                    self.tree.unpin(rerun.0.node);
+                    self.log_task(Level::Info, job, "task will not run again: cancelled", &[]);
+                }
+            }
+            Some(State::Ended) | None => {}
+        }
+    }
+
+    /// What a task is about, in the form that makes equal paths equal: the name in a directory.
+    fn subject(&self, event: &Occurrence<'_>) -> Subject {
+        let (mut node, mut name): (_, Box<[u8]>) = (event.node, event.name.into());
+        if let Some(parent) = self.tree.parent(node)
+            && name.is_empty()
+        {
+            name = self.tree.name(node).into();
+            node = parent;
+        }
+        let src_path = event.src.map(|(node, name)| self.tree.path_of(node, name).into());
+        Subject { node, name, src_path, kind: event.kind, is_dir: event.is_dir }
+    }
+
+    fn add_task(&mut self, sched: usize, scheduler: &Scheduler, subject: Subject) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let (now, node) = (self.now, subject.node);
+        let due = now + scheduler.delay_ms;
+        let wheel = &mut self.wheel;
+        let number = u16::try_from(sched).unwrap_or(u16::MAX);
+        let timer = |slot| wheel.insert(due, Timer::Delay(slot));
+        let Some(job) = self.tasks.add(number, scheduler.singlejob, subject, now, timer) else { return };
+        self.tree.pin(node);
+        if scheduler.delay_ms == 0 {
+            self.make_ready(job);
+        } else {
+            self.log_task(Level::Info, job, "schedule task", &[("delay", seconds(scheduler.delay_ms))]);
+        }
+    }
+
+    fn reschedule(&mut self, job: JobId, scheduler: &Scheduler, subject: Subject) {
+        self.change_subject(job, subject);
+        let Some(task) = self.tasks.get(job) else { return };
+        let mut due = self.now + scheduler.delay_ms;
+        if scheduler.max_delay_ms > 0 {
+            due = due.min(task.first_at + scheduler.max_delay_ms);
+        }
+        let (due, state) = (due.max(task.not_before), task.state);
+        match state {
+            State::Waiting(timer) => {
+                let known = self.wheel.reschedule(timer, due);
+                debug_assert!(known, "a task that waits has a timer");
+            }
+            State::Ready(_) if due > self.now => self.wait_until(job, due),
+            _ => return,
+        }
+        self.log_task(Level::Info, job, "re-schedule task", &[("delay", seconds(due - self.now))]);
+    }
+
+    /// An event for a task that runs, or for one that ended after the event.
+    fn disturb(&mut self, job: JobId, scheduler: &Scheduler, subject: Subject) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if scheduler.while_running == WhileRunning::Skip {
+            self.log_task(Level::Warning, job, "event skipped: its task is running", &[]);
+            return;
+        }
+        let event_at = self.now;
+        if self.tasks.get(job).is_some_and(|task| task.state == State::Ended) {
+            self.change_subject(job, subject);
+            self.run_again(job, event_at);
+            return;
+        }
+        self.tree.pin(subject.node);
+        let Some(run) = self.tasks.run_mut(job) else { return };
+        let first = run.rerun.is_none();
+        if let Some((older, _)) = run.rerun.replace((subject, event_at)) {
+            self.tree.unpin(older.node);
+        }
+        if first {
+            self.log_task(Level::Info, job, "task is running and will run again", &[]);
+        }
+    }
+
+    fn change_subject(&mut self, job: JobId, subject: Subject) {
+        self.tree.pin(subject.node);
+        if let Some(old) = self.tasks.set_subject(job, subject) {
+            self.tree.unpin(old.node);
+        }
+    }
+
+    /// The task has ended, and an event came while it ran.
+    fn run_again(&mut self, job: JobId, event_at: Millis) {
+        let config = Rc::clone(&self.config);
+        let now = self.now;
+        let Some(task) = self.tasks.get_mut(job) else { return };
+        let scheduler = &config.schedulers[usize::from(task.sched)];
+        // The first time it may well be somebody else's event.
+        let brake = match task.reruns {
+            0 => 0,
+            n => BRAKE_LAST_MS.min(BRAKE_FIRST_MS << u32::from(n - 1).min(16)),
+        };
+        task.reruns = task.reruns.saturating_add(1);
+        task.first_at = now;
+        task.not_before = now + brake;
+        let due = (event_at + scheduler.delay_ms).max(now + brake);
+        self.wait_until(job, due);
+        if brake > 0 {
+            self.log_task(
+                Level::Warning,
+                job,
+                "task keeps triggering itself and is slowed down; let it write elsewhere, or set while_running = skip",
+                &[("delay", seconds(due - now))],
+            );
+        } else {
+            self.log_task(Level::Info, job, "re-schedule task", &[("delay", seconds(due - now))]);
+        }
+    }
+
+    fn wait_until(&mut self, job: JobId, due: Millis) {
+        let slot = job.slot();
+        let timer = self.wheel.insert(due, Timer::Delay(slot));
+        self.tasks.set_state(job, State::Waiting(timer));
+    }
+
+    pub(super) fn on_delay_over(&mut self, slot: u32) {
+        if let Some(job) = self.tasks.by_slot(slot) {
+            self.make_ready(job);
+        }
+    }
+
+    fn make_ready(&mut self, job: JobId) {
+        let place = self.tasks.last_place();
+        if let Some(State::Waiting(timer)) = self.tasks.set_state(job, State::Ready(place)) {
+            self.wheel.cancel(timer);
+        }
+    }
+
+    /// Starts ready tasks while there are free places.
+    pub(super) fn dispatch(&mut self) {
+        if self.start_pause.is_some() || self.phase == Phase::Terminating || self.phase == Phase::Killing {
+            return;
+        }
+        let config = Rc::clone(&self.config);
+        let max_jobs = match config.daemon.max_jobs {
+            0 => self.options.default_max_jobs,
+            max_jobs => max_jobs,
+        };
+        let has_room = |sched: u16, running: usize| {
+            let max_jobs = config.schedulers[usize::from(sched)].max_jobs;
+            max_jobs == 0 || running < max_jobs as usize
+        };
+        while self.tasks.running() < max_jobs as usize {
+            let Some(job) = self.tasks.first_ready(has_room) else { return };
+            self.begin(job, &config.schedulers);
+        }
+    }
+
+    fn begin(&mut self, job: JobId, schedulers: &[Scheduler]) {
+        self.tasks.set_state(job, State::Running);
+        let now = self.now;
+        let Some(task) = self.tasks.get(job) else { return };
+        let sched = usize::from(task.sched);
+        let scheduler = &schedulers[sched];
+        let subject = &task.subject;
+        let path = self.tree.path_of(subject.node, &subject.name);
+        let values = Values {
+            kind: subject.kind,
+            path: &path,
+            src_path: subject.src_path.as_deref().unwrap_or_default(),
+            task_id: task.id,
+            is_dir: subject.is_dir,
+        };
+        let argv = argv(&scheduler.action, &values);
+        let env = environment(scheduler, &values);
+        if self.options.dry_run {
+            self.log_task(Level::Info, job, "dry run", &[("command", printable(&argv))]);
+            self.end_task(job, self.position);
+            return;
+        }
+        self.log_task(Level::Info, job, "start task", &[]);
+        self.log_task(Level::Debug, job, "command", &[("command", printable(&argv))]);
+        if scheduler.timeout_ms > 0 {
+            let timer = self.wheel.insert(now + scheduler.timeout_ms, Timer::Timeout(job.slot()));
+            self.set_run_timer(job, timer);
+        }
+        if let Some(run) = self.tasks.run_mut(job) {
+            run.started_at = now;
+        }
+        let (run, logname) = (Arc::clone(&self.runs[sched]), scheduler.logname.clone());
+        self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
+    }
+
+    fn set_run_timer(&mut self, job: JobId, timer: super::TimerId) {
+        if let Some(run) = self.tasks.run_mut(job)
+            && let Some(old) = run.timer.replace(timer)
+        {
+            self.wheel.cancel(old);
+        }
+    }
+
+    pub(super) fn on_started(&mut self, _job: JobId) {
+        self.start_failures = 0;
+    }
+
+    pub(super) fn on_not_started(&mut self, job: JobId, error: &StartError) {
+        self.cancel_run_timer(job);
+        if !error.temporary {
+            self.counters.failed += 1;
+            self.log_task(
+                Level::Error,
+                job,
+                "task failed: cannot start the command",
+                &[("error", error.text.clone().into_bytes())],
+            );
+            self.end_task(job, self.position);
+            return;
+        }
+        // It keeps its turn; only the moment is wrong.
+        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
+        if let Some((subject, _)) = rerun {
+            let node = subject.node;
+            self.change_subject(job, subject);
+            self.tree.unpin(node);
+        }
+        let place = self.tasks.first_place();
+        self.tasks.set_state(job, State::Ready(place));
+        if self.start_pause.is_none() {
+            let pause = START_PAUSE_LAST_MS.min(START_PAUSE_FIRST_MS << self.start_failures.min(16));
+            self.start_failures += 1;
+            self.start_pause = Some(self.wheel.insert(self.now + pause, Timer::Resume));
+            self.log_task(
+                Level::Warning,
+                job,
+                "cannot start the command now; trying again",
+                &[("error", error.text.clone().into_bytes()), ("delay", seconds(pause))],
+            );
+        }
+    }
+
+    pub(super) fn on_timeout(&mut self, slot: u32) {
+        let Some(job) = self.tasks.by_slot(slot) else { return };
+        let Some(run) = self.tasks.run_mut(job) else { return };
+        run.timer = None;
+        if run.terminated {
+            self.log_task(Level::Error, job, "task ignores SIGTERM, killed", &[]);
+            self.out.push(Effect::Signal { job, signal: Signal::Kill });
+        } else {
+            self.log_task(Level::Error, job, "task timed out, terminated", &[]);
+            self.terminate(job);
+        }
+    }
+
+    /// SIGTERM now, SIGKILL if that does not help.
+    pub(super) fn terminate(&mut self, job: JobId) {
+        self.out.push(Effect::Signal { job, signal: Signal::Terminate });
+        if let Some(run) = self.tasks.run_mut(job) {
+            run.terminated = true;
+        }
+        let timer = self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Timeout(job.slot()));
+        self.set_run_timer(job, timer);
+    }
+
+    fn cancel_run_timer(&mut self, job: JobId) {
+        if let Some(timer) = self.tasks.run_mut(job).and_then(|run| run.timer.take()) {
+            self.wheel.cancel(timer);
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, job: JobId, status: ExitStatus, mark: u64) {
+        let Some(started_at) = self.tasks.run_mut(job).map(|run| run.started_at) else { return };
+        self.cancel_run_timer(job);
+        let seconds = seconds(self.now - started_at);
+        let fields = [("result", status.to_string().into_bytes()), ("seconds", seconds)];
+        if status.success() {
+            self.counters.done += 1;
+            self.log_task(Level::Info, job, "task finished", &fields[1..]);
+        } else {
+            self.counters.failed += 1;
+            self.log_task(Level::Error, job, "task failed", &fields);
+        }
+        self.end_task(job, mark);
+        self.dispatch();
+        self.exit_when_done();
+    }
+
+    /// The run is over: again, or kept until what it caused is read, or gone.
+    fn end_task(&mut self, job: JobId, mark: u64) {
+        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
+        if let Some((subject, event_at)) = rerun {
+            let node = subject.node;
+            if self.phase == Phase::Running {
+                self.change_subject(job, subject);
+                self.tree.unpin(node);
+                self.run_again(job, event_at);
+                return;
+            }
+            self.tree.unpin(node);
+            self.log_task(Level::Warning, job, "task does not run again: shutdown", &[]);
+        }
+        if mark > self.position {
+            self.tasks.set_state(job, State::Ended);
+            self.ended.push_back((mark, job));
+        } else {
+            self.forget_task(job);
+        }
+    }
+
+    /// The reader has passed the end of the run.
+    pub(super) fn forget_ended(&mut self, job: JobId) {
+        if self.tasks.get(job).is_some_and(|task| task.state == State::Ended) {
+            self.forget_task(job);
+        }
+    }
+
+    /// Forgets what is known of a run whose end nobody waits for.
+    pub(super) fn drop_run(&mut self, job: JobId) {
+        self.cancel_run_timer(job);
+        if let Some((subject, _)) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
+            self.tree.unpin(subject.node);
+        }
+    }
+
+    /// Takes a task that waits out of the table and says so.
+    pub(super) fn remove_task(&mut self, job: JobId, level: Level, message: &str) {
+        self.log_task(level, job, message, &[]);
+        self.forget_task(job);
+    }
+
+    fn forget_task(&mut self, job: JobId) {
+        if let Some(task) = self.tasks.remove(job) {
+            if let State::Waiting(timer) = task.state {
+                self.wheel.cancel(timer);
+            }
+            self.tree.unpin(task.subject.node);
+        }
+    }
+
+    /// One line about a task, always with the same fields.
+    pub(super) fn log_task(
+        &mut self,
+        level: Level,
+        job: JobId,
+        message: &str,
+        more: &[(&'static str, Vec<u8>)],
+    ) {
+        let Some(task) = self.tasks.get(job) else { return };
+        let name = self.config.schedulers[usize::from(task.sched)].logname.clone();
+        self.log(level, &name, |engine| {
+            let record = Record::new(level, &name, message);
+            let Some(task) = engine.tasks.get(job) else { return record };
+            let subject = &task.subject;
+            let mut record = record
+                .field("event", subject.kind.name())
+                .field("path", engine.tree.path_of(subject.node, &subject.name))
+                .field("task_id", task.id.to_string());
+            record.fields.extend_from_slice(more);
+            record
+        });
+    }
+}
+
+fn key<'a>(sched: usize, scheduler: &Scheduler, subject: &'a Subject) -> Key<'a> {
+    let sched = u16::try_from(sched).unwrap_or(u16::MAX);
+    if scheduler.singlejob { Key::Single(sched) } else { Key::Path(sched, subject.node, &subject.name) }
+}
+
+fn seconds(ms: Millis) -> Vec<u8> {
+    match ms % 1000 {
+        0 => (ms / 1000).to_string(),
+        rest => format!("{}.{rest:03}", ms / 1000),
+    }
+    .into_bytes()
+}
+
+fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
+    match action {
+        Action::Shell { cmd, .. } => {
+            vec![c"/bin/sh".to_owned(), c"-c".to_owned(), c_string(cmd.fill_quoted(values))]
+        }
+        Action::Exec { words, .. } => words.iter().map(|word| c_string(word.fill(values))).collect(),
+    }
+}
+
+fn environment(scheduler: &Scheduler, values: &Values<'_>) -> Vec<CString> {
+    let variable = |name: &str, value: &[u8]| c_string([name.as_bytes(), b"=", value].concat());
+    vec![
+        variable("RINOTIFYD_EVENT", values.kind.name().as_bytes()),
+        variable("RINOTIFYD_PATH", values.path),
+        variable("RINOTIFYD_SRC_PATH", values.src_path),
+        variable("RINOTIFYD_TASK_ID", values.task_id.to_string().as_bytes()),
+        variable("RINOTIFYD_SCHEDULER", scheduler.name.as_bytes()),
+        variable("RINOTIFYD_IS_DIR", if values.is_dir { b"1" } else { b"0" }),
+    ]
+}
+
+/// Paths hold no NUL, nor does the configuration; should one turn up, the rest is cut off.
+fn c_string(bytes: Vec<u8>) -> CString {
+    CString::new(bytes).unwrap_or_else(|error| {
+        let end = error.nul_position();
+        let mut bytes = error.into_vec();
+        bytes.truncate(end);
+        CString::new(bytes).unwrap_or_default()
+    })
+}
+
+/// A command line for the log.
+fn printable(argv: &[CString]) -> Vec<u8> {
+    argv.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' ')
+}
