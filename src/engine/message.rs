@@ -196,8 +196,8 @@ pub enum ScanError {
     NotFound,
     /// It is no directory, or a link where none is followed.
     NotDirectory,
-    /// The parent is not the directory that it was.
-    Stale,
+    /// The parent is not the directory that it was, but one with this watch, which may be new.
+    Stale(Wd),
     /// No right to read it.
     Denied,
     /// `fs.inotify.max_user_watches` is reached (ENOSPC).

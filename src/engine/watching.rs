@@ -405,13 +405,14 @@ impl Engine {
 
     fn on_unseen(&mut self, visit: Visit, error: &ScanError, mark: u64) {
         let node = visit.node;
-        if *error == ScanError::Stale {
+        if let ScanError::Stale(other) = error {
+            self.unwatch_unused(*other);
             self.retry_when_read(visit, mark);
             return;
         }
         let level = if self.leads_to_root(node) { Level::Warning } else { Level::Debug };
         match error {
-            ScanError::Stale => {}
+            ScanError::Stale(_) => {}
             ScanError::NotFound | ScanError::NotDirectory => {
                 self.tell_missing(node, error);
                 self.drop_unseen(node);

@@ -2,7 +2,7 @@
 //!
 //! A slot of level 0 holds the timers of one tick, a slot of level 1 those of 64 ticks, and so on;
 //! the sixth level ends at a multiple of 2^36 ms (2.2 years), the horizon. What lies beyond waits
-//! in one more list, [`FAR`], and what is due but not yet popped stands in [`DUE`].
+//! in one more list, `FAR`, and what is due but not yet popped stands in `DUE`.
 //!
 //! The invariant: **the list a timer stands in is a function of its deadline and of `elapsed`**
 //! (`Wheel::list_of`), so a timer stores neither level nor slot. It holds because `elapsed` only ever
@@ -85,7 +85,7 @@ pub struct Wheel<T> {
     elapsed: Millis,
     /// Bit `s` of `occupied[l]` is set if and only if slot `s` of level `l` has a timer.
     occupied: [u64; LEVEL_COUNT],
-    /// The slots, level by level, then [`DUE`] and [`FAR`].
+    /// The slots, level by level, then `DUE` and `FAR`.
     lists: [List; LIST_COUNT],
     timers: Vec<Timer<T>>,
     free: u32,
@@ -156,7 +156,7 @@ impl<T: Copy> Wheel<T> {
     /// the wheel is empty. An instant already reached means at once.
     ///
     /// Never later than the earliest deadline. Earlier only if the next slot is above level 0 and
-    /// has more than [`SEARCH_MAX`] timers: then it is the slot's start, where they cascade. On the
+    /// has more than `SEARCH_MAX` (8) timers: then it is the slot's start, where they cascade. On the
     /// way to a deadline that is at most one wakeup per level, and one per horizon.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
@@ -201,7 +201,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The first non-empty list ahead, and the instant at which it begins. [`DUE`] is not ahead.
+    /// The first non-empty list ahead, and the instant at which it begins. `DUE` is not ahead.
     fn next_list(&self) -> Option<(Millis, usize)> {
         if let Some(level) = self.occupied.iter().position(|&slots| slots != 0) {
             let slot = self.occupied[level].trailing_zeros();
@@ -358,6 +358,17 @@ mod tests {
             assert_eq!(drain(&mut wheel, deadline - 1), []);
             assert_eq!(drain(&mut wheel, deadline), [7]);
             assert!(wheel.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_slot_too_full_to_search_wakes_at_its_start() {
+        for (deadline, expected) in [(63, 63), (64, 64), (127, 64), (5000, 4096), (HORIZON + 9, HORIZON)] {
+            let mut wheel = Wheel::new(0);
+            for _ in 0..=SEARCH_MAX {
+                wheel.insert(deadline, 7);
+            }
+            assert_eq!(wheel.next_deadline(), Some(expected));
         }
     }
 

@@ -1,0 +1,145 @@
+//! Carries out [`Effect::Scan`](crate::engine::Effect::Scan): watches directories and lists them.
+//!
+//! The directory that is watched is the one that is listed, however fast somebody renames: it is
+//! opened once, beneath its parent and without following links, watched through that descriptor and
+//! listed through the same. The parent is known by its watch: asking for a watch on an inode that
+//! has one gives the same number again (`inotify_add_watch(2)`).
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
+use crate::sys::dir;
+use crate::sys::inotify::Inotify;
+use crate::sys::stat::{self, Kind};
+use crate::sys::writer::{Writer, writer};
+use crate::sys::{Errno, Error};
+
+/// One `getdents64(2)` fills so much.
+const LIST_BUFFER_SIZE: usize = 32 * 1024;
+
+/// Watches and lists directories.
+#[derive(Debug)]
+pub struct Scanner {
+    buffer: Vec<u8>,
+    /// By device: whether a directory's link count tells of its subdirectories.
+    counts_links: HashMap<u64, bool>,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self { buffer: vec![0; LIST_BUFFER_SIZE], counts_links: HashMap::new() }
+    }
+}
+
+impl Scanner {
+    /// Opens the parent of a scan's items: the first step, done once for all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::Stale`] when another directory is there by now.
+    pub fn parent(&self, inotify: &Inotify, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
+        if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
+            return Ok(None);
+        }
+        let trusted = c_path(&scan.base[..scan.trusted]);
+        let top = dir::open_trusted(&trusted).map_err(|errno| failed("open", &scan.base, errno))?;
+        let rest = scan.base[scan.trusted..].strip_prefix(b"/").unwrap_or(&scan.base[scan.trusted..]);
+        let parent = if rest.is_empty() {
+            top
+        } else {
+            dir::open_beneath(top.as_fd(), rest).map_err(|errno| failed("open", &scan.base, errno))?
+        };
+        let Some(expect) = scan.expect else { return Ok(Some(parent)) };
+        // No event is added: this only asks for the number.
+        let wd = inotify.watch(parent.as_fd(), 0).map_err(|errno| failed("watch", &scan.base, errno))?;
+        if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(wd)) }
+    }
+
+    /// Watches and lists one directory.
+    ///
+    /// # Errors
+    ///
+    /// What [`ScanError`] names; the directory is then not watched.
+    pub fn look(
+        &mut self,
+        inotify: &Inotify,
+        base: &[u8],
+        parent: Option<BorrowedFd<'_>>,
+        item: &Item,
+    ) -> Result<Seen, ScanError> {
+        let path = [base, b"/", &item.name].concat();
+        let opened = match parent {
+            Some(parent) if !item.follow => dir::open_child(parent, &c_path(&item.name)),
+            _ => dir::open_trusted(&c_path(&path)),
+        };
+        let fd = opened.map_err(|errno| failed("open", &path, errno))?;
+        let fd = fd.as_fd();
+        let watched =
+            if item.replace { inotify.set_mask(fd, item.mask) } else { inotify.watch(fd, item.mask) };
+        let wd = watched.map_err(|errno| failed("watch", &path, errno))?;
+        // A directory that cannot be listed is still watched: what is new in it will be told.
+        let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path, errno))?;
+        Ok(Seen { wd, entries })
+    }
+
+    fn list(&mut self, dir: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
+        let mut entries = Vec::new();
+        if wanted == List::Nothing || wanted == List::Directories && self.is_leaf(dir)? {
+            return Ok(entries);
+        }
+        dir::list(dir, &mut self.buffer, |name, kind| {
+            if wanted == List::Directories && kind != Kind::Directory {
+                return;
+            }
+            let kind = match kind {
+                Kind::Directory => EntryKind::Directory,
+                Kind::File if wanted == List::Writers => file_kind(dir, name),
+                Kind::File => EntryKind::File,
+                Kind::Symlink | Kind::Other => EntryKind::Other,
+            };
+            entries.push(Entry { name: name.into(), kind });
+        })?;
+        Ok(entries)
+    }
+
+    /// Whether the link count says that there are no directories in it: a directory has one link
+    /// from its parent, one from itself, and one from each of its subdirectories, where the
+    /// filesystem keeps it so.
+    fn is_leaf(&mut self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let stat = stat::stat(dir)?;
+        if stat.links != 2 {
+            return Ok(false);
+        }
+        let device = stat.id.device;
+        if let Some(counts) = self.counts_links.get(&device) {
+            return Ok(*counts);
+        }
+        let counts = dir::fs_type(dir)?.counts_links();
+        self.counts_links.insert(device, counts);
+        Ok(counts)
+    }
+}
+
+fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
+    match writer(dir, &c_path(name)) {
+        Writer::Somebody => EntryKind::OpenFile,
+        _ => EntryKind::File,
+    }
+}
+
+fn failed(op: &'static str, path: &[u8], errno: Errno) -> ScanError {
+    match errno {
+        Errno::ENOENT => ScanError::NotFound,
+        Errno::ENOTDIR | Errno::ELOOP => ScanError::NotDirectory,
+        Errno::EACCES | Errno::EPERM => ScanError::Denied,
+        Errno::ENOSPC if op == "watch" => ScanError::NoSpace,
+        _ => ScanError::Other(Error::new(op, path, errno).to_string()),
+    }
+}
+
+/// Names come from the kernel and hold no NUL.
+fn c_path(path: &[u8]) -> CString {
+    CString::new(path).unwrap_or_default()
+}
