@@ -1,0 +1,363 @@
+//! The daemon: what the kernel says becomes the engine's inputs, its effects become system calls.
+//!
+//! One turn of the loop: fetch what is ready; read events first, because the kernel's queue is
+//! what can overflow; then children, their output, the clock. Then one piece of long work, if there
+//! is any, and back to the queue.
+
+use std::os::fd::AsFd;
+
+use super::children::Children;
+use super::log::Log;
+use super::reactor::{Reactor, Source, Token};
+use super::scan::Scanner;
+use crate::config::Config;
+use crate::engine::message::{Scan, ScanError};
+use crate::engine::{Effect, Engine, Input, Options};
+use crate::event;
+use crate::record::{Level, LogName, Record};
+use crate::sys::epoll::Interest;
+use crate::sys::inotify::Inotify;
+use crate::sys::limits::Limit;
+use crate::sys::signalfd::{Signal, Signals};
+use crate::sys::timerfd::Timer;
+use crate::sys::{Errno, Error, clock};
+use crate::types::Millis;
+
+/// Room for about 2,000 events of short names: what arrives in a millisecond of the worst storm.
+const EVENT_BUFFER_SIZE: usize = 64 * 1024;
+
+/// Buffers of events in one turn, before the others get theirs.
+const READS_PER_TURN: usize = 4;
+
+/// Long work in one turn. An event that arrives meanwhile waits no longer than this.
+const WORK_MAX_MICROS: u64 = 2_000;
+
+/// Events that follow each other closer than this are read together; see [`Pace`].
+const PACE_MICROS: u64 = 1_000;
+
+/// With a shorter queue than this the reader never waits: a millisecond could fill it.
+const PACE_QUEUE_MIN: u64 = 8_192;
+
+/// How long the last lines of the log may take.
+const LAST_WORDS_MS: Millis = 1_000;
+
+/// Where the configuration comes from when SIGHUP asks for it again.
+pub trait Reload {
+    /// The new configuration; its warnings and errors are given to `say`. `None` when it is bad.
+    fn reload(&mut self, say: &mut dyn FnMut(Level, String)) -> Option<Config>;
+}
+
+/// Whether the reader waits a moment to read many events at once.
+///
+/// A loop that reads whenever it can spends most of its time waking up for single events. Once two
+/// reads follow each other within a millisecond, the descriptor is left alone for a millisecond
+/// between reads, until one finds nothing. The first event after a quiet spell is read at once.
+#[derive(Debug)]
+struct Pace {
+    enabled: bool,
+    waiting: bool,
+    last_read: u64,
+}
+
+/// See the module's documentation.
+pub struct Daemon<'a> {
+    reactor: Reactor,
+    inotify: Inotify,
+    inotify_token: Token,
+    pace: Pace,
+    timer: Timer,
+    armed: Option<Millis>,
+    signals: Signals,
+    log: Log,
+    log_token: Option<Token>,
+    logname: LogName,
+    children: Children,
+    scanner: Scanner,
+    engine: Engine,
+    effects: Vec<Effect>,
+    buffer: Vec<u8>,
+    reload: &'a mut dyn Reload,
+    done: bool,
+}
+
+impl<'a> Daemon<'a> {
+    /// Takes what the loop needs from the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed: without any of these there is no daemon.
+    pub fn new(
+        config: Config,
+        options: Options,
+        log: Log,
+        reload: &'a mut dyn Reload,
+    ) -> Result<Self, Error> {
+        let failed = |op: &'static str| move |errno: Errno| Error::new(op, b"", errno);
+        let mut reactor = Reactor::new().map_err(failed("epoll_create1"))?;
+        let inotify = Inotify::new().map_err(failed("inotify_init1"))?;
+        let timer = Timer::new().map_err(failed("timerfd_create"))?;
+        let signals = Signals::new(&[
+            Signal::Terminate,
+            Signal::Interrupt,
+            Signal::Hangup,
+            Signal::User1,
+            Signal::Child,
+        ])
+        .map_err(failed("signalfd"))?;
+        let inotify_token =
+            reactor.add(&inotify, Source::Inotify, Interest::READ).map_err(failed("epoll_ctl"))?;
+        reactor.add(&timer, Source::Timer, Interest::READ).map_err(failed("epoll_ctl"))?;
+        reactor.add(&signals, Source::Signals, Interest::READ).map_err(failed("epoll_ctl"))?;
+        let queue_is_long = Limit::QueuedEvents.read().is_ok_and(|length| length >= PACE_QUEUE_MIN);
+        let now = clock::now();
+        Ok(Self {
+            reactor,
+            inotify,
+            inotify_token,
+            pace: Pace { enabled: queue_is_long, waiting: false, last_read: 0 },
+            timer,
+            armed: None,
+            signals,
+            log,
+            log_token: None,
+            logname: config.daemon.logname.clone(),
+            children: Children::new()?,
+            scanner: Scanner::default(),
+            engine: Engine::new(config, options, now),
+            effects: Vec::new(),
+            buffer: vec![0; EVENT_BUFFER_SIZE],
+            reload,
+            done: false,
+        })
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    ///
+    /// A broken epoll, timer, signal or inotify descriptor; nothing else is fatal.
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.step(Input::Start);
+        self.carry_out();
+        let mut ready = Vec::new();
+        while !self.done {
+            self.work();
+            self.arm()?;
+            self.flush_log();
+            let timeout = self.timeout();
+            self.reactor
+                .fetch(timeout, &mut ready)
+                .map_err(|errno| Error::new("epoll_wait", b"", errno))?;
+            self.turn(&ready)?;
+        }
+        self.say(Level::Info, "stopped".to_owned());
+        self.log.drain_blocking(LAST_WORDS_MS);
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Millis> {
+        if self.engine.has_work() {
+            Some(0)
+        } else if self.pace.waiting {
+            Some(PACE_MICROS / 1_000)
+        } else {
+            None
+        }
+    }
+
+    fn turn(&mut self, ready: &[Token]) -> Result<(), Error> {
+        let is_ready = |daemon: &Self, source| {
+            ready.iter().any(|token| daemon.reactor.source(*token) == Some(source))
+        };
+        if self.pace.waiting || is_ready(self, Source::Inotify) {
+            self.read_events()?;
+        }
+        for &token in ready {
+            match self.reactor.source(token) {
+                Some(Source::Signals) => self.read_signals()?,
+                Some(Source::Output(key)) => {
+                    self.children.read(&mut self.reactor, &mut self.log, key);
+                }
+                Some(Source::Inotify | Source::Timer | Source::Log) | None => {}
+            }
+        }
+        if is_ready(self, Source::Timer) {
+            self.timer.acknowledge().map_err(|errno| Error::new("read timerfd", b"", errno))?;
+            self.armed = None;
+            let queued = self.queued();
+            self.step(Input::Tick { queued });
+            self.carry_out();
+        }
+        Ok(())
+    }
+
+    fn read_events(&mut self) -> Result<(), Error> {
+        if !self.engine.accepts_events() {
+            return self.wait_for_events(true);
+        }
+        let now = clock::micros();
+        let follows = now.saturating_sub(self.pace.last_read) < PACE_MICROS;
+        let mut any = false;
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let read = self.inotify.read(&mut buffer);
+            let bytes = read.map_err(|errno| Error::new("read inotify", b"", errno))?;
+            self.take_events(&buffer[..bytes]);
+            self.buffer = buffer;
+            self.carry_out();
+            any |= bytes > 0;
+            if bytes < EVENT_BUFFER_SIZE / 2 {
+                break;
+            }
+        }
+        self.pace.last_read = now;
+        self.wait_for_events(any && self.pace.enabled && (follows || self.pace.waiting))
+    }
+
+    fn take_events(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        self.engine.step(now, Input::Filled { bytes: bytes.len() }, &mut self.effects);
+        for (event, size) in event::parse(bytes) {
+            self.engine.step(now, Input::Event { event, size }, &mut self.effects);
+        }
+        self.engine.step(now, Input::Drained, &mut self.effects);
+    }
+
+    /// Leaves the events to themselves for a moment, or waits for them again.
+    fn wait_for_events(&mut self, pause: bool) -> Result<(), Error> {
+        if pause != self.pace.waiting {
+            let interest = if pause { Interest::NONE } else { Interest::READ };
+            self.reactor
+                .modify(self.inotify_token, &self.inotify, interest)
+                .map_err(|errno| Error::new("epoll_ctl", b"", errno))?;
+            self.pace.waiting = pause;
+        }
+        Ok(())
+    }
+
+    fn read_signals(&mut self) -> Result<(), Error> {
+        loop {
+            let signal = self.signals.read().map_err(|errno| Error::new("read signalfd", b"", errno))?;
+            match signal {
+                None => return Ok(()),
+                Some(Signal::Terminate) => self.step(Input::Stop { reason: "SIGTERM" }),
+                Some(Signal::Interrupt) => self.step(Input::Stop { reason: "SIGINT" }),
+                Some(Signal::User1) => self.step(Input::Status),
+                Some(Signal::Hangup) => self.reload(),
+                Some(Signal::Child) => self.reap(),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Some((job, status)) = self.children.reap(&mut self.reactor, &mut self.log) {
+            let queued = self.queued();
+            self.step(Input::Ended { job, status, queued });
+        }
+    }
+
+    fn reload(&mut self) {
+        let (log, name) = (&mut self.log, &self.logname);
+        let mut say = |level, message: String| log.write(&Record::new(level, name, message));
+        let Some(config) = self.reload.reload(&mut say) else { return };
+        self.log.set_levels(config.log.clone());
+        self.logname = config.daemon.logname.clone();
+        self.step(Input::Reload(Box::new(config)));
+    }
+
+    /// Long work, in pieces, until it is done or its time is over.
+    fn work(&mut self) {
+        let start = clock::micros();
+        while self.engine.has_work() && !self.done {
+            self.step(Input::Spare);
+            self.carry_out();
+            if clock::micros() - start >= WORK_MAX_MICROS {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        self.engine.step(clock::now(), input, &mut self.effects);
+    }
+
+    /// Carries out the effects, and those of the inputs they lead to.
+    fn carry_out(&mut self) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.perform(effect);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(record) => self.log.write(&record),
+            Effect::Scan(scan) => self.scan(&scan),
+            // EINVAL: the directory is gone, and the watch with it.
+            Effect::Unwatch(wd) => drop(self.inotify.unwatch(wd)),
+            Effect::Start(job) => match self.children.start(&mut self.reactor, &job) {
+                Ok(()) => self.step(Input::Started { job: job.id }),
+                Err(error) => self.step(Input::NotStarted { job: job.id, error }),
+            },
+            Effect::Signal { job, signal } => self.children.signal(job, signal),
+            Effect::Ready => {}
+            Effect::Exit => self.done = true,
+        }
+    }
+
+    fn scan(&mut self, scan: &Scan) {
+        let parent = self.scanner.parent(&self.inotify, scan);
+        for item in &scan.items {
+            let result = match &parent {
+                Ok(parent) => {
+                    let parent = parent.as_ref().map(AsFd::as_fd);
+                    self.scanner.look(&self.inotify, &scan.base, parent, item)
+                }
+                Err(error) => Err(ScanError::clone(error)),
+            };
+            let queued = self.queued();
+            self.step(Input::Scanned { node: item.node, result, queued });
+        }
+    }
+
+    fn queued(&self) -> usize {
+        // Nothing can fail here but a broken descriptor, which the next read will tell.
+        self.inotify.queued().unwrap_or(0)
+    }
+
+    fn arm(&mut self) -> Result<(), Error> {
+        let deadline = self.engine.next_deadline();
+        if deadline != self.armed {
+            self.timer.set(deadline).map_err(|errno| Error::new("timerfd_settime", b"", errno))?;
+            self.armed = deadline;
+        }
+        Ok(())
+    }
+
+    fn flush_log(&mut self) {
+        self.log.flush();
+        let waits = self.log.wants_write();
+        match self.log_token {
+            None if waits => {
+                let Some(fd) = self.log.fd() else { return };
+                self.log_token = self.reactor.add(fd, Source::Log, Interest::WRITE).ok();
+            }
+            Some(token) if !waits => {
+                if let Some(fd) = self.log.fd() {
+                    self.reactor.remove(token, fd);
+                }
+                self.log_token = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, level: Level, message: String) {
+        self.log.write(&Record::new(level, &self.logname, message));
+    }
+}
