@@ -1,15 +1,25 @@
 //! The configuration: from text to a typed [`Config`].
 //!
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
-//! section and key), `diagnostics` (what is wrong, where, and the likely correction), `load`
-//! (sections to [`Config`]). Nothing here touches the filesystem or the user database: `load` asks
+//! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
+//! `fields` (sections held against the schema), `value`, `expression` and `command` (single
+//! values), `load` (files and includes), `build` (sections to [`Config`]), `usage` (warnings about
+//! the whole), `inline` (a configuration from options, without a file). Nothing here touches the filesystem or the user database: `load` asks
 //! a [`load::Host`] for them. The invariant: a `Config` that was returned is complete and valid;
 //! every index in it points to something.
 
+mod build;
+mod command;
 pub mod diagnostics;
+mod expression;
+mod fields;
 pub mod ini;
+pub mod inline;
 pub mod load;
 pub mod schema;
+pub mod suggest;
+mod usage;
+mod value;
 
 use regex::bytes::Regex;
 

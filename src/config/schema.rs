@@ -1,1 +1,431 @@
-//! config/schema
+//! The one table of every section and every key: what it is called, what it takes, what it means.
+//!
+//! The loader, "did you mean" and the check of the manual derive from [`SECTIONS`]. What stands
+//! here but is not built yet is refused by the loader with "not supported yet", never ignored.
+
+use crate::event::{EVENT_KINDS, EventKind};
+use crate::types::Millis;
+
+/// A kind of section.
+#[derive(Debug)]
+pub struct Section {
+    /// Which one.
+    pub kind: Kind,
+    /// First word between the brackets.
+    pub word: &'static str,
+    /// Whether a second one follows.
+    pub naming: Naming,
+    /// Whether the feature exists yet.
+    pub built: bool,
+    /// One line for the manual.
+    pub help: &'static str,
+    /// What it may hold.
+    pub keys: &'static [Key],
+}
+
+/// The kinds of sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `[daemon]`
+    Daemon,
+    /// `[log]`, `[log NAME]`
+    Log,
+    /// `[syslog]`, `[syslog NAME]`
+    Syslog,
+    /// `[scheduler NAME]`
+    Scheduler,
+    /// `[rule NAME]`
+    Rule,
+    /// `[event_map NAME]`
+    EventMap,
+    /// `[watch NAME]`
+    Watch,
+}
+
+/// Whether a section has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `[daemon]`
+    Never,
+    /// `[log]`, `[log NAME]`
+    Optional,
+    /// `[watch NAME]`
+    Always,
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// What stands before the `=`.
+    pub name: &'static str,
+    /// What may stand behind it.
+    pub value: Value,
+    /// What holds without the key; empty: nothing, or what `help` says.
+    pub default: &'static str,
+    /// Whether it takes several items and may be repeated.
+    pub list: bool,
+    /// Whether there must be a value.
+    pub required: bool,
+    /// Whether the feature exists yet.
+    pub built: bool,
+    /// The values of the section's `type` it belongs to; empty: all.
+    pub types: &'static [&'static str],
+    /// One line for the manual.
+    pub help: &'static str,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// yes, no, true, false, on, off, 1, 0
+    Flag,
+    /// Seconds, or with a unit.
+    Duration,
+    /// A decimal number.
+    Number {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// An octal number.
+    Mode {
+        /// The greatest.
+        max: u32,
+    },
+    /// One of these words.
+    Choice(&'static [Choice]),
+    /// A log name or the like.
+    Name,
+    /// `SCHEDULER`, `cancel:SCHEDULER`, or `none`; several in a line.
+    Triggers,
+    /// Names of schedulers, several in a line.
+    Schedulers,
+    /// Names of rules, several in a line.
+    Rules,
+    /// The name of an event map.
+    EventMap,
+    /// An absolute path; in a watch with wildcards.
+    Path,
+    /// A file, relative to the main configuration file.
+    File,
+    /// A regular expression, anchored at the start of the path.
+    Regex,
+    /// What a matched path is replaced with.
+    Replacement,
+    /// A command with placeholders.
+    Command,
+    /// A user name or number.
+    User,
+    /// A group name or number.
+    Group,
+    /// `NAME=VALUE`
+    Assignment,
+    /// `/dev/log`, `udp:HOST:PORT`, `tcp:HOST:PORT`
+    Address,
+}
+
+/// One word a key may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The word.
+    pub word: &'static str,
+    /// Whether the feature exists yet.
+    pub built: bool,
+}
+
+/// The longest duration, ten years: no task waits longer, and sums of a few never overflow.
+pub const DURATION_MAX_MS: Millis = 10 * 365 * 24 * 60 * 60 * 1000;
+
+/// The most jobs, instances or threads: more processes than `pid_max` (4194304 at most, `proc(5)`)
+/// never run.
+const JOBS_MAX: i64 = 4_194_304;
+
+/// Types of schedulers that start a program.
+const PROGRAMS: &[&str] = &["shell", "exec", "worker"];
+
+/// Types of schedulers that start a program for each task.
+const CHILDREN: &[&str] = &["shell", "exec"];
+
+const FILES: &[&str] = &["files"];
+const WORKER: &[&str] = &["worker"];
+
+const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
+const POSITIVE: Value = Value::Number { min: 1, max: JOBS_MAX };
+
+const LEVELS: Value =
+    Value::Choice(&[now("debug"), now("info"), now("warning"), now("error"), now("critical")]);
+
+/// Every kind of section.
+pub static SECTIONS: &[Section] = &[
+    Section {
+        kind: Kind::Daemon,
+        word: "daemon",
+        naming: Naming::Never,
+        built: true,
+        help: "the daemon itself",
+        keys: &[
+            key("shutdown_timeout", Value::Duration, "30", "how long to wait for tasks at shutdown"),
+            key("max_jobs", COUNT, "0", "children at once over all schedulers; 0 = 2 x CPUs, at least 4"),
+            key("logname", Value::Name, "daemon", "log name of the daemon"),
+            key("include", Value::File, "", "further files, only names ending in .conf").list(),
+            key("file_workers", POSITIVE, "2", "threads for file operations").later(),
+            key("state_dir", Value::Path, "", "where waiting tasks survive a restart").later(),
+            key("control", Value::Path, "/run/rinotifyd/control.sock", "socket for rinotifyctl").later(),
+        ],
+    },
+    Section {
+        kind: Kind::Log,
+        word: "log",
+        naming: Naming::Optional,
+        built: true,
+        help: "what is logged, by all or by one log name",
+        keys: &[key("level", LEVELS, "info", "the least that is logged")],
+    },
+    Section {
+        kind: Kind::Syslog,
+        word: "syslog",
+        naming: Naming::Optional,
+        built: false,
+        help: "log to syslog too, all or one log name",
+        keys: &[
+            key("address", Value::Address, "/dev/log", "where syslog listens").later(),
+            key("level", LEVELS, "info", "the least that is sent").later(),
+            key("facility", Value::Name, "daemon", "syslog facility").later(),
+        ],
+    },
+    Section {
+        kind: Kind::Scheduler,
+        word: "scheduler",
+        naming: Naming::Always,
+        built: true,
+        help: "when a task runs, and what it does",
+        keys: SCHEDULER_KEYS,
+    },
+    Section {
+        kind: Kind::Rule,
+        word: "rule",
+        naming: Naming::Always,
+        built: false,
+        help: "one operation of a files scheduler",
+        keys: RULE_KEYS,
+    },
+    Section {
+        kind: Kind::EventMap,
+        word: "event_map",
+        naming: Naming::Always,
+        built: true,
+        help: "which event sets off which schedulers",
+        keys: &EVENT_MAP_KEYS,
+    },
+    Section {
+        kind: Kind::Watch,
+        word: "watch",
+        naming: Naming::Always,
+        built: true,
+        help: "what is watched, and with which event map",
+        keys: &[
+            key("path", Value::Path, "", "a path, or a glob with * ? [...]").list().required(),
+            key("event_map", Value::EventMap, "", "what its events set off"),
+            key("default_sched", Value::Triggers, "", "instead of event_map: what every event sets off")
+                .list(),
+            key("rec", Value::Flag, "no", "watch the directories below too"),
+            key("auto_add", Value::Flag, "no", "watch directories that appear below later"),
+            key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
+            key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
+            key("logname", Value::Name, "", "log name; the section's name unless set"),
+            key("rescan", Value::Duration, "0", "reconcile this often; 0 = never").later(),
+            key("catch_up", CATCH_UP, "no", "events to make up at start").later(),
+        ],
+    },
+];
+
+const SCHEDULER_KEYS: &[Key] = &[
+    key("type", TYPES, "", "what a task does").required(),
+    key("cmd", Value::Command, "", "the command, with placeholders").required().only(PROGRAMS),
+    key("files", Value::Flag, "yes", "take events about files"),
+    key("dirs", Value::Flag, "no", "take events about directories"),
+    key("delay", Value::Duration, "0", "quiet time before a task runs"),
+    key("max_delay", Value::Duration, "0", "the longest that re-scheduling puts a task off; 0 = for ever"),
+    key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event"),
+    key("max_jobs", COUNT, "0", "tasks at once; 0 = only the daemon's limit"),
+    key("while_running", WHILE_RUNNING, "rerun", "what events for a path do while its task runs"),
+    key("timeout", Value::Duration, "0", "a task that runs longer is terminated; 0 = never").only(CHILDREN),
+    key("logname", Value::Name, "", "log name; the section's name unless set"),
+    key("user", Value::User, "", "run as this user; needs root").only(PROGRAMS),
+    key("group", Value::Group, "", "run with this primary group; needs root").only(PROGRAMS),
+    key("cwd", Value::Path, "/", "working directory").only(PROGRAMS),
+    key("umask", Value::Mode { max: 0o777 }, "", "file mode creation mask; inherited unless set")
+        .only(PROGRAMS),
+    key("env", Value::Assignment, "", "added to the environment, one a line").list().only(PROGRAMS),
+    key("nice", Value::Number { min: -20, max: 19 }, "0", "added to the nice value").only(PROGRAMS),
+    key("output", OUTPUT, "log", "where standard output and error go").only(PROGRAMS),
+    key("settle", Value::Flag, "no", "wait on while a file is being written").later(),
+    key("retry", COUNT, "0", "how often a failed task is tried again").later(),
+    key("retry_delay", Value::Duration, "1", "wait before the first retry, doubling").later(),
+    key("on_success", Value::Schedulers, "", "schedulers that get the event next").list().later(),
+    key("on_failure", Value::Schedulers, "", "schedulers that get the event of a failed task").list().later(),
+    key("batch", Value::Flag, "no", "one task for all waiting paths, on standard input")
+        .later()
+        .only(CHILDREN),
+    key("rules", Value::Rules, "", "the first that matches is executed")
+        .list()
+        .required()
+        .later()
+        .only(FILES),
+    key("instances", POSITIVE, "1", "how many worker programs").later().only(WORKER),
+    key("format", FORMAT, "text", "how a task is written to the worker").later().only(WORKER),
+    key("ack", Value::Flag, "yes", "the worker answers each task").later().only(WORKER),
+    key("start", START, "boot", "when the worker is started").later().only(WORKER),
+];
+
+const RULE_KEYS: &[Key] = &[
+    key("action", ACTION, "", "what is done").required().later(),
+    key("src_re", Value::Regex, "", "which paths").required().later(),
+    key("dst_re", Value::Replacement, "", "where to").later(),
+    key("auto_create", Value::Flag, "no", "make missing directories").later(),
+    key("rec", Value::Flag, "no", "delete directories with their contents").later(),
+    key("override", Value::Flag, "no", "replace what exists").later(),
+    key("hardlinks", Value::Flag, "no", "keep files of a tree linked to each other").later(),
+    key("filemode", Value::Mode { max: 0o7777 }, "", "mode of files").later(),
+    key("dirmode", Value::Mode { max: 0o7777 }, "", "mode of directories").later(),
+    key("user", Value::User, "", "owner").later(),
+    key("group", Value::Group, "", "group").later(),
+];
+
+/// `default_sched` and the events.
+const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
+    let first = key("default_sched", Value::Triggers, "", "what every event sets off").list();
+    let mut keys = [first; 1 + EVENT_KINDS];
+    let mut index = 0;
+    while index < EVENT_KINDS {
+        let kind = EventKind::ALL[index];
+        index += 1;
+        keys[index] = key(kind.name(), Value::Triggers, "", kind.help()).list();
+    }
+    keys
+};
+
+const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), later("files"), later("worker")]);
+const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
+const OUTPUT: Value = Value::Choice(&[now("log"), now("inherit"), now("null")]);
+const FORMAT: Value = Value::Choice(&[later("text"), later("json")]);
+const START: Value = Value::Choice(&[later("boot"), later("demand")]);
+const ACTION: Value = Value::Choice(&[later("move"), later("copy"), later("delete")]);
+const CATCH_UP: Value = Value::Choice(&[later("no"), later("all"), later("changed")]);
+
+const fn now(word: &'static str) -> Choice {
+    Choice { word, built: true }
+}
+
+const fn later(word: &'static str) -> Choice {
+    Choice { word, built: false }
+}
+
+const fn key(name: &'static str, value: Value, default: &'static str, help: &'static str) -> Key {
+    Key { name, value, default, list: false, required: false, built: true, types: &[], help }
+}
+
+impl Key {
+    const fn list(mut self) -> Self {
+        self.list = true;
+        self
+    }
+
+    const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    const fn later(mut self) -> Self {
+        self.built = false;
+        self
+    }
+
+    const fn only(mut self, types: &'static [&'static str]) -> Self {
+        self.types = types;
+        self
+    }
+}
+
+impl Section {
+    /// The section with this word between its brackets.
+    #[must_use]
+    pub fn find(word: &[u8]) -> Option<&'static Self> {
+        SECTIONS.iter().find(|section| section.word.as_bytes() == word)
+    }
+
+    /// The key with this name.
+    #[must_use]
+    pub fn key(&self, name: &[u8]) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name.as_bytes() == name)
+    }
+}
+
+impl Value {
+    /// What to write behind the `=`, for the manual and for error messages.
+    #[must_use]
+    pub fn syntax(&self) -> String {
+        let fixed = match self {
+            Self::Flag => "yes or no",
+            Self::Duration => "DURATION",
+            Self::Number { .. } => "NUMBER",
+            Self::Mode { .. } => "OCTAL",
+            Self::Choice(choices) => return words(choices).join(", "),
+            Self::Name => "NAME",
+            Self::Triggers => "SCHEDULER, cancel:SCHEDULER, none",
+            Self::Schedulers => "SCHEDULER",
+            Self::Rules => "RULE",
+            Self::EventMap => "EVENT_MAP",
+            Self::Path => "PATH",
+            Self::File => "FILE",
+            Self::Regex => "REGEX",
+            Self::Replacement => "REPLACEMENT",
+            Self::Command => "COMMAND",
+            Self::User => "USER",
+            Self::Group => "GROUP",
+            Self::Assignment => "NAME=VALUE",
+            Self::Address => "PATH, udp:HOST:PORT, tcp:HOST:PORT",
+        };
+        fixed.to_owned()
+    }
+}
+
+fn words(choices: &[Choice]) -> Vec<&'static str> {
+    choices.iter().map(|choice| choice.word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_name_stands_twice() {
+        let mut words = HashSet::new();
+        for section in SECTIONS {
+            assert!(words.insert(section.word), "{}", section.word);
+            let mut names = HashSet::new();
+            for key in section.keys {
+                assert!(names.insert(key.name), "{} {}", section.word, key.name);
+                assert!(!key.help.is_empty() && !key.help.ends_with('.'), "{}", key.name);
+                assert!(!key.value.syntax().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_map_takes_every_event() {
+        let section = Section::find(b"event_map").unwrap();
+        for kind in EventKind::ALL {
+            assert!(section.key(kind.name().as_bytes()).is_some_and(|key| key.list && key.built));
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_unbuilt_section_is_built() {
+        for section in SECTIONS.iter().filter(|section| !section.built) {
+            assert!(section.keys.iter().all(|key| !key.built), "{}", section.word);
+        }
+    }
+}

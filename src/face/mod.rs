@@ -1,1 +1,3 @@
-//! face/mod
+//! The command line.
+
+pub mod cli;

@@ -1,1 +1,3 @@
-//! shell/mod
+//! The daemon around the engine.
+
+pub mod host;

@@ -1,1 +1,3 @@
-//! sys/mod
+//! The only door to the kernel and the C library.
+
+pub mod user;

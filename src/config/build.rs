@@ -1,0 +1,297 @@
+//! From checked sections to the typed [`Config`].
+//!
+//! Every function here returns something even when a value is bad, so that all errors are found;
+//! what is built is thrown away by `load` as soon as there was one error.
+
+use std::sync::Arc;
+
+use super::command;
+use super::diagnostics::{Diagnostics, quoted};
+use super::expression;
+use super::fields::{Fields, report};
+use super::ini::{Text, words};
+use super::load::Reader;
+use super::schema::Kind;
+use super::suggest;
+use super::value::{self, Bad};
+use super::{Action, Config, Daemon, EventMap, Output, Run, Scheduler, Trigger, Watch, WhileRunning};
+use crate::event::{EVENT_KINDS, EventKind};
+use crate::pattern::PathPattern;
+use crate::record::{Level, LogLevels, LogName};
+use crate::template::Template;
+use crate::types::Identity;
+
+/// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
+pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
+    let of = |kind: Kind| sections.iter().filter(move |fields| fields.section.kind == kind);
+    let names = Names {
+        schedulers: of(Kind::Scheduler).map(|fields| fields.name.as_str()).collect(),
+        event_maps: of(Kind::EventMap).map(|fields| fields.name.as_str()).collect(),
+    };
+    let out = &mut reader.out;
+    let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
+    let log = log(of(Kind::Log), out);
+    let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
+    let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, reader)).collect();
+    let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
+    Config { daemon, log, schedulers, event_maps, watches }
+}
+
+/// Names that can be referred to; the index of each is the one in [`Config`].
+struct Names<'a> {
+    schedulers: Vec<&'a str>,
+    event_maps: Vec<&'a str>,
+}
+
+/// The index of a name, or an error with the likely correction.
+fn resolve(text: &[u8], names: &[&str], what: &str) -> Result<usize, Bad> {
+    names.iter().position(|name| name.as_bytes() == text).ok_or_else(|| {
+        let hint = suggest::hint(text, names.iter().copied());
+        Bad::whole(text, format!("there is no {what} {}{hint}", quoted(text)))
+    })
+}
+
+/// The defaults, for a configuration without `[daemon]`.
+pub fn default_daemon() -> Daemon {
+    let Some(section) = super::schema::Section::find(b"daemon") else {
+        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, logname: "daemon".into() };
+    };
+    daemon(&Fields::empty(section, ""), &mut Diagnostics::default())
+}
+
+fn daemon(fields: &Fields, out: &mut Diagnostics) -> Daemon {
+    Daemon {
+        shutdown_timeout_ms: fields.duration("shutdown_timeout", out),
+        max_jobs: fields.number("max_jobs", out),
+        logname: log_name(fields, "daemon", out),
+    }
+}
+
+fn log<'a>(sections: impl Iterator<Item = &'a Fields>, out: &mut Diagnostics) -> LogLevels {
+    let mut levels = LogLevels::default();
+    for fields in sections {
+        let word = fields.choice("level", out);
+        let level = Level::ALL.into_iter().find(|level| level.name() == word).unwrap_or(Level::Info);
+        if fields.name.is_empty() {
+            levels.default = level;
+        } else {
+            levels.by_name.push((fields.name.as_str().into(), level));
+        }
+    }
+    levels
+}
+
+fn log_name(fields: &Fields, default: &str, out: &mut Diagnostics) -> LogName {
+    let parse = |text: &[u8]| value::name(text).map(Arc::from);
+    fields.one("logname", out, parse).unwrap_or_else(|| default.into())
+}
+
+/// A scheduler; `None` when it has no action, which is reported.
+fn scheduler(fields: &Fields, reader: &mut Reader<'_>) -> Option<Scheduler> {
+    let action = action(fields, reader);
+    let out = &mut reader.out;
+    let scheduler = Scheduler {
+        name: fields.name.clone(),
+        logname: log_name(fields, &fields.name, out),
+        files: fields.flag("files", out),
+        dirs: fields.flag("dirs", out),
+        delay_ms: fields.duration("delay", out),
+        max_delay_ms: fields.duration("max_delay", out),
+        singlejob: fields.flag("singlejob", out),
+        max_jobs: fields.number("max_jobs", out),
+        while_running: match fields.choice("while_running", out) {
+            "skip" => WhileRunning::Skip,
+            _ => WhileRunning::Rerun,
+        },
+        timeout_ms: fields.duration("timeout", out),
+        action: action?,
+    };
+    if scheduler.max_delay_ms != 0 && scheduler.max_delay_ms < scheduler.delay_ms {
+        out.error(fields.place("max_delay"), "max_delay is shorter than delay");
+    }
+    Some(scheduler)
+}
+
+fn action(fields: &Fields, reader: &mut Reader<'_>) -> Option<Action> {
+    let run = run(fields, reader);
+    let out = &mut reader.out;
+    let kind = if fields.items("type").is_empty() { "" } else { fields.choice("type", out) };
+    let item = fields.items("cmd").first()?;
+    for bad in command::misspelled_placeholders(&item.bytes) {
+        out.warning(item.span.part(bad.range), bad.message);
+    }
+    match kind {
+        "shell" => {
+            for bad in command::quoted_placeholders(&item.bytes) {
+                out.warning(item.span.part(bad.range), bad.message);
+            }
+            Some(Action::Shell { cmd: Template::parse(&item.bytes), run })
+        }
+        "exec" => {
+            if let Some(bad) = command::shell_operator(&item.bytes) {
+                out.warning(item.span.part(bad.range), bad.message);
+            }
+            report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })
+        }
+        _ => None,
+    }
+}
+
+fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
+    let identity = identity(fields, reader);
+    let out = &mut reader.out;
+    Run {
+        identity,
+        cwd: fields.one("cwd", out, value::absolute_path),
+        umask: fields.mode("umask", out),
+        env: fields.list("env", out, value::assignment),
+        nice: fields.number("nice", out),
+        output: match fields.choice("output", out) {
+            "inherit" => Output::Inherit,
+            "null" => Output::Null,
+            _ => Output::Log,
+        },
+    }
+}
+
+/// Who the child runs as. A group alone keeps the daemon's user, who is root.
+fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
+    let host = reader.host;
+    for key in ["user", "group"] {
+        if !host.is_root()
+            && let Some(item) = fields.items(key).first()
+        {
+            reader.out.error(item.span, format!("only root can run tasks as another {key}"));
+            return None;
+        }
+    }
+    let group = fields.items("group").first();
+    let gid = group.map(|item| lookup(item, "group", |name| host.group(name), &mut reader.out));
+    let user = fields.items("user").first();
+    let gid = match (user, gid) {
+        (_, Some(found)) => Some(found?),
+        (None, None) => return None,
+        (Some(_), None) => None,
+    };
+    match user {
+        Some(item) => lookup(item, "user", |name| host.user(name, gid), &mut reader.out),
+        None => host.user("0", gid).ok().flatten(),
+    }
+}
+
+/// Asks a database for a name.
+fn lookup<T>(
+    item: &Text,
+    what: &str,
+    find: impl Fn(&str) -> std::io::Result<Option<T>>,
+    out: &mut Diagnostics,
+) -> Option<T> {
+    let name = quoted(&item.bytes);
+    let found = str::from_utf8(&item.bytes).map_or(Ok(None), find);
+    match found {
+        Ok(Some(found)) => return Some(found),
+        Ok(None) => out.error(item.span, format!("there is no {what} {name} on this machine")),
+        Err(error) => out.error(item.span, format!("cannot look up {what} {name}: {error}")),
+    }
+    None
+}
+
+fn event_map(fields: &Fields, names: &Names<'_>, out: &mut Diagnostics) -> EventMap {
+    let default = triggers(fields, "default_sched", names, out);
+    let triggers = EventKind::ALL.map(|kind| {
+        if fields.has(kind.name()) { triggers(fields, kind.name(), names, out) } else { default.clone() }
+    });
+    EventMap { name: fields.name.clone(), triggers }
+}
+
+/// Reads the schedulers of one event, several in a line or over several lines. `none`, or nothing
+/// at all, is an empty list.
+fn triggers(fields: &Fields, key: &str, names: &Names<'_>, out: &mut Diagnostics) -> Vec<Trigger> {
+    let items: Vec<_> = fields.items(key).iter().flat_map(words).collect();
+    if let [only] = items.as_slice()
+        && only.bytes == b"none"
+    {
+        return Vec::new();
+    }
+    let mut triggers = Vec::new();
+    for item in &items {
+        let Some(trigger) = report(item, trigger(&item.bytes, names), out) else { continue };
+        if triggers.contains(&trigger) {
+            out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
+        } else {
+            triggers.push(trigger);
+        }
+    }
+    triggers
+}
+
+fn trigger(text: &[u8], names: &Names<'_>) -> Result<Trigger, Bad> {
+    if text == b"none" {
+        return Err(Bad::whole(text, "\"none\" must stand alone"));
+    }
+    let resolve_behind = |prefix: usize| {
+        resolve(&text[prefix..], &names.schedulers, "scheduler").map_err(|mut bad| {
+            bad.range = prefix..text.len();
+            bad
+        })
+    };
+    match text.iter().position(|&byte| byte == b':') {
+        None => resolve_behind(0).map(Trigger::Schedule),
+        Some(6) if text.starts_with(b"cancel") => resolve_behind(7).map(Trigger::Cancel),
+        Some(colon) => {
+            let hint = suggest::hint(&text[..colon], ["cancel"]);
+            Err(Bad {
+                message: format!("only \"cancel:\" can stand before a scheduler{hint}"),
+                range: 0..colon + 1,
+            })
+        }
+    }
+}
+
+fn watch(
+    fields: &Fields,
+    names: &Names<'_>,
+    event_maps: &mut Vec<EventMap>,
+    reader: &mut Reader<'_>,
+) -> Watch {
+    let out = &mut reader.out;
+    let parse_path =
+        |text: &[u8]| PathPattern::parse(text).map_err(|error| value::pattern_error(text, error));
+    let paths = fields.list("path", out, parse_path);
+    let event_map = watch_map(fields, names, event_maps, out);
+    let (rec, auto_add) = (fields.flag("rec", out), fields.flag("auto_add", out));
+    let logname = log_name(fields, &fields.name, out);
+    let mut exclude = fields.list("exclude_filter", out, expression::compile);
+    for file in fields.items("exclude_filter_file") {
+        for line in reader.lines(file) {
+            exclude.extend(report(&line, expression::compile(&line.bytes), &mut reader.out));
+        }
+    }
+    Watch { name: fields.name.clone(), logname, paths, event_map, rec, auto_add, exclude }
+}
+
+/// The event map a watch names, or one made for its `default_sched`.
+fn watch_map(
+    fields: &Fields,
+    names: &Names<'_>,
+    event_maps: &mut Vec<EventMap>,
+    out: &mut Diagnostics,
+) -> usize {
+    match (fields.items("event_map").is_empty(), fields.items("default_sched").is_empty()) {
+        (true, true) => {
+            out.error(fields.header, format!("{} needs event_map or default_sched", fields.title()));
+        }
+        (false, false) => {
+            let message = format!("{} has both event_map and default_sched", fields.title());
+            out.error(fields.place("default_sched"), message);
+        }
+        _ => {}
+    }
+    let named = fields.one("event_map", out, |text| resolve(text, &names.event_maps, "event map"));
+    let triggers = triggers(fields, "default_sched", names, out);
+    named.unwrap_or_else(|| {
+        let triggers: [Vec<Trigger>; EVENT_KINDS] = std::array::from_fn(|_| triggers.clone());
+        event_maps.push(EventMap { name: fields.name.clone(), triggers });
+        event_maps.len() - 1
+    })
+}

@@ -1,0 +1,291 @@
+//! Commands: splitting into words, and mistakes with placeholders.
+
+use super::suggest;
+use super::value::Bad;
+use crate::template::{Placeholder, Template};
+
+/// Words that do something in a shell and nothing without one.
+const SHELL_OPERATORS: [&[u8]; 9] = [b"|", b"||", b"&", b"&&", b";", b">", b">>", b"<", b"2>&1"];
+
+/// Splits the command of an exec scheduler as sh does: blanks separate words; single quotes, double
+/// quotes and backslashes keep bytes together (POSIX.1-2017, Shell Command Language, 2.2). Nothing
+/// else is special. Placeholders are looked for in each word after that, so none splits a word.
+pub fn split(text: &[u8]) -> Result<Vec<Template>, Bad> {
+    let words = split_words(text)?;
+    match words.first() {
+        None => Err(Bad::whole(text, "the command is empty")),
+        Some(program) if program.is_empty() => Err(Bad::whole(text, "the program's name is empty")),
+        Some(_) => Ok(words.iter().map(|word| Template::parse(word)).collect()),
+    }
+}
+
+fn split_words(text: &[u8]) -> Result<Vec<Vec<u8>>, Bad> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b' ' | b'\t' => {
+                words.extend(word.take());
+                at += 1;
+            }
+            b'\'' | b'"' => {
+                let end = quoted_part(text, at, word.get_or_insert_default()).ok_or_else(|| Bad {
+                    message: format!("the quote {} is never closed", char::from(byte)),
+                    range: at..at + 1,
+                })?;
+                at = end;
+            }
+            b'\\' => {
+                let Some(&next) = text.get(at + 1) else {
+                    return Err(Bad {
+                        message: "a backslash at the end escapes nothing".into(),
+                        range: at..at + 1,
+                    });
+                };
+                word.get_or_insert_default().push(next);
+                at += 2;
+            }
+            _ => {
+                word.get_or_insert_default().push(byte);
+                at += 1;
+            }
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// Appends what stands between the quote at `start` and its partner, and returns the offset behind
+/// that; `None` without a partner.
+fn quoted_part(text: &[u8], start: usize, word: &mut Vec<u8>) -> Option<usize> {
+    let quote = text[start];
+    let mut at = start + 1;
+    loop {
+        match *text.get(at)? {
+            byte if byte == quote => return Some(at + 1),
+            b'\\' if quote == b'"' && text.get(at + 1).is_some_and(|next| b"\"\\$`".contains(next)) => {
+                word.push(text[at + 1]);
+                at += 2;
+            }
+            byte => {
+                word.push(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Placeholders that do not exist but look like one that does, such as `{pathnam}`. Other braces
+/// are left alone: `${HOME}`, awk's `{print}`.
+pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
+    let names = Placeholder::ALL.map(|(_, name)| name.trim_matches(['{', '}']));
+    let mut found = Vec::new();
+    for (open, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
+        let body = &text[open + 1..];
+        let Some(len) = body.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"_-".contains(byte)))
+        else {
+            continue;
+        };
+        let word = &body[..len];
+        let known = names.iter().any(|name| name.as_bytes() == word);
+        if body[len] != b'}' || known || text[..open].ends_with(b"$") {
+            continue;
+        }
+        if let Some(meant) = suggest::nearest(word, names) {
+            let word = String::from_utf8_lossy(word);
+            let message = format!("{{{word}}} is not a placeholder, did you mean {{{meant}}}?");
+            found.push(Bad { message, range: open..open + len + 2 });
+        }
+    }
+    found
+}
+
+/// Placeholders between quotes of a shell command. The value brings its own quotes, which those
+/// around it would end or turn into text: a file called `$(id)` could then run a command.
+pub fn quoted_placeholders(text: &[u8]) -> Vec<Bad> {
+    let mut found = Vec::new();
+    let mut nesting = vec![Nesting::Plain];
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let top = nesting.last().copied().unwrap_or(Nesting::Plain);
+        let placeholder = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes()));
+        if let Some((_, name)) = placeholder {
+            if matches!(top, Nesting::Single | Nesting::Double) {
+                let message = format!("{name} is quoted already: without the quotes around it, it is safe");
+                found.push(Bad { message, range: at..at + name.len() });
+            }
+            at += name.len();
+            continue;
+        }
+        if top != Nesting::Single && top != Nesting::Double && comment_starts(text, at) {
+            break;
+        }
+        at += step(&mut nesting, top, rest);
+    }
+    found
+}
+
+/// What a byte of a shell command stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nesting {
+    Plain,
+    Single,
+    Double,
+    Parenthesis,
+    Backtick,
+}
+
+/// Reads one token and returns its length.
+fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
+    use Nesting::{Backtick, Double, Parenthesis, Plain, Single};
+    match (top, rest) {
+        (Single, [b'\'', ..]) | (Double, [b'"', ..]) | (Parenthesis, [b')', ..]) | (Backtick, [b'`', ..]) => {
+            nesting.pop();
+        }
+        (Single, _) => {}
+        (_, [b'\\', ..]) => return 2,
+        (_, [b'$', b'(', ..]) => {
+            nesting.push(Parenthesis);
+            return 2;
+        }
+        (_, [b'`', ..]) => nesting.push(Backtick),
+        (Plain | Parenthesis | Backtick, [b'\'', ..]) => nesting.push(Single),
+        (Plain | Parenthesis | Backtick, [b'"', ..]) => nesting.push(Double),
+        (Plain | Parenthesis | Backtick, [b'(', ..]) => nesting.push(Parenthesis),
+        _ => {}
+    }
+    1
+}
+
+fn comment_starts(text: &[u8], at: usize) -> bool {
+    text[at] == b'#' && (at == 0 || b" \t;&|(".contains(&text[at - 1]))
+}
+
+/// The first shell operator in the command of an exec scheduler, which starts no shell.
+pub fn shell_operator(text: &[u8]) -> Option<Bad> {
+    let mut at = 0;
+    for word in text.split(|byte| b" \t".contains(byte)) {
+        if SHELL_OPERATORS.contains(&word) {
+            let word_shown = String::from_utf8_lossy(word);
+            let message =
+                format!("{word_shown} is an ordinary argument here: only type = shell runs a shell");
+            return Some(Bad { message, range: at..at + word.len() });
+        }
+        at += word.len() + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is blamed, and why.
+    fn shown(text: &[u8], bad: Vec<Bad>) -> Vec<(String, String)> {
+        let blamed = |bad: &Bad| String::from_utf8_lossy(&text[bad.range.clone()]).into_owned();
+        bad.into_iter().map(|bad| (blamed(&bad), bad.message)).collect()
+    }
+
+    fn check(text: &str, expected: &[&str]) {
+        let words = split_words(text.as_bytes()).unwrap();
+        let expected: Vec<_> = expected.iter().map(|word| word.as_bytes().to_vec()).collect();
+        assert_eq!(words, expected, "{text}");
+    }
+
+    fn refuse(text: &str, message: &str, blamed: &str) {
+        let bad = split(text.as_bytes()).unwrap_err();
+        assert_eq!((bad.message.as_str(), &text[bad.range]), (message, blamed));
+    }
+
+    #[test]
+    fn words_are_split_as_sh_splits_them() {
+        check("a b\t c ", &["a", "b", "c"]);
+        check(r#"a "b c" 'd "e' f\ g"#, &["a", "b c", "d \"e", "f g"]);
+        check(r#"a'b'"c"\d"#, &["abcd"]);
+        check(r#""a\"b\\\$\`\c" 'a\b'"#, &["a\"b\\$`\\c", "a\\b"]);
+        check("a '' \"\"", &["a", "", ""]);
+        check("a $HOME ~ * | # ;", &["a", "$HOME", "~", "*", "|", "#", ";"]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_split_is_refused() {
+        refuse("a 'b", "the quote ' is never closed", "'");
+        refuse(r#"a "b\""#, "the quote \" is never closed", "\"");
+        refuse("a \\", "a backslash at the end escapes nothing", "\\");
+        refuse(" ", "the command is empty", " ");
+        refuse("'' a", "the program's name is empty", "'' a");
+    }
+
+    #[test]
+    fn a_placeholder_never_splits_a_word() {
+        let words = split(b"cp {pathname} 'to {filename}'").unwrap();
+        let values = crate::template::Values {
+            kind: crate::event::EventKind::Create,
+            path: b"/a b/c d",
+            src_path: b"",
+            task_id: 1,
+            is_dir: false,
+        };
+        let filled: Vec<_> = words.iter().map(|word| word.fill(&values)).collect();
+        assert_eq!(filled, [b"cp".as_slice(), b"/a b/c d", b"to c d"]);
+    }
+
+    #[test]
+    fn misspelled_placeholders_are_found_and_other_braces_left_alone() {
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            let found = shown(text.as_bytes(), misspelled_placeholders(text.as_bytes()));
+            let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            assert_eq!(found, expected);
+        };
+        check("a {pathnam}", &[("{pathnam}", "{pathnam} is not a placeholder, did you mean {pathname}?")]);
+        check("a {Pathname}", &[("{Pathname}", "{Pathname} is not a placeholder, did you mean {pathname}?")]);
+        check("a {pathname} ${pathnam} {print} {x {pathnam", &[]);
+    }
+
+    #[test]
+    fn placeholders_between_quotes_of_a_shell_command_are_found() {
+        let count = |text: &str| quoted_placeholders(text.as_bytes()).len();
+        let cases = [
+            ("a {pathname}", 0),
+            ("a \"{pathname}\"", 1),
+            ("a '{pathname}' {pathname}", 1),
+            ("a \"$(basename {pathname})\"", 0),
+            ("a \"`basename {pathname}`\"", 0),
+            ("a \"$(echo \"{pathname}\")\"", 1),
+            ("a \"x\"{pathname}'y'", 0),
+            ("a \\\"{pathname}", 0),
+            ("(a \"b\" {pathname}) '{filename}'", 1),
+            ("a {pathname} # don't {pathname}", 0),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(count(text), expected, "{text}");
+        }
+        let bad = quoted_placeholders(b"a '{pathname}'").remove(0);
+        assert_eq!(bad.message, "{pathname} is quoted already: without the quotes around it, it is safe");
+        assert_eq!(bad.range, 3..13);
+    }
+
+    #[test]
+    fn shell_operators_are_found() {
+        let bad = shell_operator(b"a  | b").unwrap();
+        assert_eq!(bad.message, "| is an ordinary argument here: only type = shell runs a shell");
+        assert_eq!(bad.range, 3..4);
+        assert_eq!(shell_operator(b"a '|' b|c"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged(text in prop::collection::vec(
+            prop::sample::select(b"'\"\\ $()`#{}pathnme_\xff\t".as_slice()), 0..60)
+        ) {
+            for bad in misspelled_placeholders(&text).into_iter().chain(quoted_placeholders(&text)) {
+                prop_assert!(bad.range.end <= text.len());
+            }
+            let _ = split(&text);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Sections held against the schema: which exist, which keys they hold, and typed access to those.
+//!
+//! Invariant: a [`Fields`] holds only keys that its section knows and that are built, each once. An
+//! error in a value is reported by the getter that reads it, so every key is read exactly once.
+
+use super::diagnostics::{Diagnostics, Span, quoted};
+use super::ini::{self, Text};
+use super::schema::{Key, Naming, SECTIONS, Section, Value};
+use super::suggest;
+use super::value::{self, Bad};
+use crate::types::Millis;
+
+/// One section that the schema knows.
+#[derive(Debug)]
+pub struct Fields {
+    /// What it may hold.
+    pub section: &'static Section,
+    /// Second word of the header; empty when there is none.
+    pub name: String,
+    /// The header.
+    pub header: Span,
+    fields: Vec<Field>,
+}
+
+/// One key that the section knows.
+#[derive(Debug)]
+struct Field {
+    key: &'static Key,
+    at: Span,
+    items: Vec<Text>,
+}
+
+/// Holds sections against the schema. What is unknown, not built, misplaced, repeated or missing is
+/// an error and left out.
+///
+/// A section without a name may stand once in each file: an included file can add keys to
+/// `[daemon]`. A named section stands once in all of them.
+pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
+    let mut all: Vec<Fields> = Vec::new();
+    for section in sections {
+        let Some(mut fields) = Fields::new(section, out) else { continue };
+        for entry in &section.entries {
+            fields.add_entry(entry, out);
+        }
+        let same = |known: &&mut Fields| known.is_same(&fields);
+        match all.iter_mut().find(same) {
+            None => all.push(fields),
+            Some(first) if first.name.is_empty() && first.header.file != fields.header.file => {
+                first.merge(fields, out);
+            }
+            Some(first) => {
+                let message = format!(
+                    "duplicate {}: the first is at {}",
+                    fields.title(),
+                    out.locate(first.header.into())
+                );
+                out.error(fields.header, message);
+            }
+        }
+    }
+    for fields in &all {
+        fields.check_required(out);
+    }
+    all
+}
+
+impl Fields {
+    fn new(section: &ini::Section, out: &mut Diagnostics) -> Option<Self> {
+        let word = &section.kind.bytes;
+        let Some(known) = Section::find(word) else {
+            let hint = suggest::hint(word, SECTIONS.iter().map(|section| section.word));
+            out.error(section.kind.span, format!("unknown section {}{hint}", quoted(word)));
+            return None;
+        };
+        if !known.built {
+            out.error(section.header, format!("[{}] is not supported yet", known.word));
+            return None;
+        }
+        let name = section.name.as_ref();
+        match (known.naming, name) {
+            (Naming::Always, None) => {
+                out.error(section.header, format!("a name is missing: [{} NAME]", known.word));
+            }
+            (Naming::Never, Some(name)) => out.error(name.span, format!("[{}] has no name", known.word)),
+            (_, Some(name)) => report(name, value::name(&name.bytes).map(|_| ()), out).unwrap_or_default(),
+            (_, None) => {}
+        }
+        let name = name.map(|name| String::from_utf8_lossy(&name.bytes).into_owned()).unwrap_or_default();
+        Some(Self { section: known, name, header: section.header, fields: Vec::new() })
+    }
+
+    /// A section in which nothing is set.
+    #[must_use]
+    pub fn empty(section: &'static Section, name: &str) -> Self {
+        let header = Span { file: 0, start: 0, end: 0 };
+        Self { section, name: name.to_owned(), header, fields: Vec::new() }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.section.kind == other.section.kind && self.name == other.name
+    }
+
+    /// `[kind name]`
+    #[must_use]
+    pub fn title(&self) -> String {
+        let blank = if self.name.is_empty() { "" } else { " " };
+        format!("[{}{blank}{}]", self.section.word, super::diagnostics::escape(self.name.as_bytes()))
+    }
+
+    fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
+        let (word, at) = (&entry.key.bytes, entry.key.span);
+        let Some(key) = self.section.key(word) else {
+            let hint = suggest::hint(word, self.section.keys.iter().map(|key| key.name));
+            out.error(at, format!("unknown key {} in [{}]{hint}", quoted(word), self.section.word));
+            return;
+        };
+        if !key.built {
+            out.error(at, format!("\"{}\" is not supported yet", key.name));
+            return;
+        }
+        let items = entry.values.clone();
+        let (first, further) = items.split_at(items.len().min(1));
+        if !key.list
+            && let Some(second) = further.first()
+        {
+            let message = format!(
+                "\"{}\" takes one value, but this line continues it: a key is not indented",
+                key.name
+            );
+            out.error(second.span, message);
+        }
+        let on_key_line = first.first().is_some_and(|item| item.span.start >= at.end);
+        self.warn_of_indented_keys(key, if on_key_line { further } else { &items }, out);
+        self.add(Field { key, at, items }, out);
+    }
+
+    /// An item that looks like a further key or section was hardly meant as an item; where it
+    /// cannot be one, its own error follows anyway.
+    fn warn_of_indented_keys(&self, key: &Key, items: &[Text], out: &mut Diagnostics) {
+        if !key.list || matches!(key.value, Value::Assignment) {
+            return;
+        }
+        for item in items {
+            let before_equals = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+            let is_key = before_equals.len() < item.bytes.len()
+                && self.section.key(before_equals.trim_ascii()).is_some();
+            let word =
+                item.bytes.strip_prefix(b"[").and_then(|rest| rest.split(|byte| b" ]".contains(byte)).next());
+            let is_section =
+                item.bytes.ends_with(b"]") && word.is_some_and(|word| Section::find(word).is_some());
+            if is_key || is_section {
+                let message = format!(
+                    "this indented line is an item of \"{}\": keys and sections are not indented",
+                    key.name
+                );
+                out.warning(item.span, message);
+            }
+        }
+    }
+
+    fn add(&mut self, field: Field, out: &mut Diagnostics) {
+        match self.fields.iter_mut().find(|known| known.key.name == field.key.name) {
+            None => self.fields.push(field),
+            Some(known) if known.key.list => known.items.extend(field.items),
+            Some(known) => {
+                let message = format!(
+                    "duplicate key \"{}\": the first is at {}",
+                    field.key.name,
+                    out.locate(known.at.into())
+                );
+                out.error(field.at, message);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: Self, out: &mut Diagnostics) {
+        for field in other.fields {
+            self.add(field, out);
+        }
+    }
+
+    fn check_required(&self, out: &mut Diagnostics) {
+        let of_type = self.items("type").first().map(|item| item.bytes.as_slice());
+        let belongs =
+            |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
+        let required = self.section.keys.iter().filter(|key| key.required && belongs(key));
+        for key in required.filter(|key| self.items(key.name).is_empty()) {
+            out.error(
+                self.place(key.name),
+                format!("{} needs {} = {}", self.title(), key.name, key.value.syntax()),
+            );
+        }
+    }
+
+    /// Where a key stands; without it, the header.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Span {
+        self.field(name).map_or(self.header, |field| field.at)
+    }
+
+    /// Whether the key stands there at all, with a value or without.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.field(name).is_some()
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.key.name == name)
+    }
+
+    /// The values of a key, unread.
+    #[must_use]
+    pub fn items(&self, name: &str) -> &[Text] {
+        self.field(name).map_or(&[], |field| &field.items)
+    }
+
+    /// Reads every item of a list key; bad ones are reported and left out.
+    pub fn list<T>(
+        &self,
+        name: &str,
+        out: &mut Diagnostics,
+        parse: impl Fn(&[u8]) -> Result<T, Bad>,
+    ) -> Vec<T> {
+        self.items(name).iter().filter_map(|item| report(item, parse(&item.bytes), out)).collect()
+    }
+
+    /// Reads one value. `None`: there is none, or it is bad, which is reported.
+    pub fn one<T>(
+        &self,
+        name: &str,
+        out: &mut Diagnostics,
+        parse: impl Fn(&[u8]) -> Result<T, Bad>,
+    ) -> Option<T> {
+        self.items(name).first().and_then(|item| report(item, parse(&item.bytes), out))
+    }
+
+    /// Reads one value or else the default of the schema.
+    fn one_or_default<T: Default>(
+        &self,
+        name: &str,
+        out: &mut Diagnostics,
+        parse: impl Fn(&Value, &[u8]) -> Result<T, Bad>,
+    ) -> T {
+        let Some(key) = self.section.key(name.as_bytes()) else { return T::default() };
+        let value = match self.items(name).first() {
+            Some(item) => report(item, parse(&key.value, &item.bytes), out),
+            None => parse(&key.value, key.default.as_bytes()).ok(),
+        };
+        value.unwrap_or_default()
+    }
+
+    /// A yes or no.
+    pub fn flag(&self, name: &str, out: &mut Diagnostics) -> bool {
+        self.one_or_default(name, out, |_, text| value::flag(text))
+    }
+
+    /// A duration.
+    pub fn duration(&self, name: &str, out: &mut Diagnostics) -> Millis {
+        self.one_or_default(name, out, |_, text| value::duration(text))
+    }
+
+    /// A number within the bounds of the schema.
+    pub fn number<T: TryFrom<i64> + Default>(&self, name: &str, out: &mut Diagnostics) -> T {
+        self.one_or_default(name, out, |kind, text| {
+            let (min, max) = if let Value::Number { min, max } = kind { (*min, *max) } else { (0, 0) };
+            let number = value::number(text, min, max)?;
+            T::try_from(number).map_err(|_| Bad::whole(text, "out of range"))
+        })
+    }
+
+    /// An octal number within the bound of the schema; `None` when it is not set.
+    pub fn mode(&self, name: &str, out: &mut Diagnostics) -> Option<u32> {
+        self.one_or_default(name, out, |kind, text| {
+            let max = if let Value::Mode { max } = kind { *max } else { 0 };
+            value::mode(text, max).map(Some)
+        })
+    }
+
+    /// One of the words that the schema knows.
+    pub fn choice(&self, name: &str, out: &mut Diagnostics) -> &'static str {
+        self.one_or_default(name, out, |kind, text| {
+            let choices = if let Value::Choice(choices) = kind { *choices } else { &[] };
+            value::choice(text, choices)
+        })
+    }
+}
+
+/// Turns a bad item into an error.
+pub fn report<T>(item: &Text, result: Result<T, Bad>, out: &mut Diagnostics) -> Option<T> {
+    result.map_err(|bad| out.error(item.span.part(bad.range), bad.message)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_of_the_schema_is_valid() {
+        let mut out = Diagnostics::default();
+        for section in SECTIONS {
+            let fields = Fields::empty(section, "");
+            for key in section.keys.iter().filter(|key| !key.default.is_empty()) {
+                let text = key.default.as_bytes();
+                let valid = match key.value {
+                    Value::Flag => value::flag(text).is_ok(),
+                    Value::Duration => {
+                        value::duration(text).is_ok_and(|ms| ms == fields.duration(key.name, &mut out))
+                    }
+                    Value::Number { min, max } => value::number(text, min, max).is_ok(),
+                    Value::Choice(choices) => choices.iter().any(|choice| choice.word == key.default),
+                    Value::Name => value::name(text).is_ok(),
+                    Value::Path | Value::Address => value::absolute_path(text).is_ok(),
+                    _ => false,
+                };
+                assert!(valid, "{} {}", section.word, key.name);
+            }
+        }
+    }
+}

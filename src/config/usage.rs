@@ -1,0 +1,96 @@
+//! Warnings about a valid configuration that does not do what somebody probably wanted.
+
+use super::diagnostics::{Diagnostics, Place};
+use super::fields::Fields;
+use super::schema::Kind;
+use super::suggest;
+use super::{Config, EventMap, Trigger};
+
+/// Warns of what leads nowhere. `sections` are those the configuration was built from.
+pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    unused_schedulers(config, sections, out);
+    unused_event_maps(config, sections, out);
+    idle_watches(config, sections, out);
+    unknown_log_names(config, sections, out);
+    short_shutdown(config, sections, out);
+    if config.watches.is_empty() {
+        out.warning(Place::File(0), "there is no [watch NAME]: nothing is watched");
+    }
+}
+
+fn of(sections: &[Fields], kind: Kind) -> impl Iterator<Item = &Fields> {
+    sections.iter().filter(move |fields| fields.section.kind == kind)
+}
+
+/// The schedulers that a map starts.
+fn started(map: &EventMap) -> impl Iterator<Item = usize> {
+    map.triggers.iter().flatten().filter_map(|trigger| match trigger {
+        Trigger::Schedule(index) => Some(*index),
+        Trigger::Cancel(_) => None,
+    })
+}
+
+fn unused_schedulers(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let used: Vec<_> = config.event_maps.iter().flat_map(started).collect();
+    let all = of(sections, Kind::Scheduler).zip(&config.schedulers).enumerate();
+    for (index, (fields, scheduler)) in all {
+        if !used.contains(&index) {
+            out.warning(fields.header, format!("nothing starts scheduler {}", scheduler.name));
+        }
+        if !scheduler.files && !scheduler.dirs {
+            let message = format!("scheduler {} takes neither files nor directories", scheduler.name);
+            out.warning(fields.place("files"), message);
+        }
+    }
+}
+
+fn unused_event_maps(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (index, fields) in of(sections, Kind::EventMap).enumerate() {
+        if !config.watches.iter().any(|watch| watch.event_map == index) {
+            out.warning(fields.header, format!("no watch uses event map {}", fields.name));
+        }
+    }
+}
+
+fn idle_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (fields, watch) in of(sections, Kind::Watch).zip(&config.watches) {
+        let takes = |index: usize| config.schedulers.get(index).is_some_and(|one| one.files || one.dirs);
+        let map = config.event_maps.get(watch.event_map);
+        if !map.is_some_and(|map| started(map).any(takes)) {
+            out.warning(
+                fields.header,
+                format!("watch {} triggers nothing: its events start no task", watch.name),
+            );
+        }
+    }
+}
+
+fn unknown_log_names(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let schedulers = config.schedulers.iter().map(|scheduler| &scheduler.logname);
+    let watches = config.watches.iter().map(|watch| &watch.logname);
+    let known: Vec<&str> =
+        schedulers.chain(watches).chain([&config.daemon.logname]).map(|name| &**name).collect();
+    for fields in of(sections, Kind::Log).filter(|fields| !fields.name.is_empty()) {
+        if !known.contains(&fields.name.as_str()) {
+            let hint = suggest::hint(fields.name.as_bytes(), known.iter().copied());
+            out.warning(fields.header, format!("nothing logs under the name {}{hint}", fields.name));
+        }
+    }
+}
+
+/// A task whose delay is longer than the time it gets at shutdown never runs then.
+fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let all = of(sections, Kind::Scheduler).zip(&config.schedulers);
+    let Some((fields, longest)) = all.max_by_key(|(_, scheduler)| scheduler.delay_ms) else { return };
+    let limit_ms = config.daemon.shutdown_timeout_ms;
+    if longest.delay_ms > limit_ms {
+        let seconds = |ms: u64| format!("{} s", ms as f64 / 1000.0);
+        let message = format!(
+            "tasks of scheduler {} that wait at shutdown are cancelled: its delay ({}) is longer than shutdown_timeout ({})",
+            longest.name,
+            seconds(longest.delay_ms),
+            seconds(limit_ms)
+        );
+        out.warning(fields.place("delay"), message);
+    }
+}

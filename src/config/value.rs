@@ -1,0 +1,303 @@
+//! Single values: from the bytes behind a `=` to something typed.
+
+use std::ops::Range;
+
+use super::diagnostics::quoted;
+use super::schema::{Choice, DURATION_MAX_MS};
+use super::suggest;
+use crate::pattern::PatternError;
+use crate::types::Millis;
+
+/// Why a value is refused, and which of its bytes are to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// What is wrong.
+    pub message: String,
+    /// Offsets in the value.
+    pub range: Range<usize>,
+}
+
+impl Bad {
+    /// The value as a whole is to blame.
+    pub fn whole(text: &[u8], message: impl Into<String>) -> Self {
+        Self { message: message.into(), range: 0..text.len() }
+    }
+}
+
+/// Words for yes and no, in any case.
+const FLAGS: [(&str, bool); 8] = [
+    ("yes", true),
+    ("no", false),
+    ("true", true),
+    ("false", false),
+    ("on", true),
+    ("off", false),
+    ("1", true),
+    ("0", false),
+];
+
+/// Units of durations, in milliseconds. No unit means seconds.
+const UNITS: [(&[u8], u64); 6] =
+    [(b"ms", 1), (b"s", 1000), (b"", 1000), (b"m", 60_000), (b"h", 3_600_000), (b"d", 86_400_000)];
+
+/// yes or no.
+pub fn flag(text: &[u8]) -> Result<bool, Bad> {
+    let found = FLAGS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let hint = suggest::hint(text, FLAGS.map(|(word, _)| word));
+        Bad::whole(text, format!("{} is neither yes nor no{hint}", quoted(text)))
+    })
+}
+
+/// Seconds with decimals, or with a unit. Less than a millisecond is rounded up, so that a short
+/// duration never becomes none.
+pub fn duration(text: &[u8]) -> Result<Millis, Bad> {
+    let bad = |message: &str| Bad::whole(text, format!("{} {message}", quoted(text)));
+    if text.starts_with(b"-") {
+        return Err(bad("is a negative duration"));
+    }
+    let unit_at = text.iter().position(u8::is_ascii_alphabetic).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, unit_ms)| u128::from(*unit_ms));
+    let (whole, decimals) = split_number(number);
+    let (Some(unit_ms), Some(whole), Some(decimals)) = (unit_ms, digits(whole), digits(decimals)) else {
+        return Err(bad("is not a duration: a number of seconds, or with ms, s, m, h or d"));
+    };
+    let scale = 10_u128.pow(decimals.1);
+    let total_ms = whole.0.saturating_mul(unit_ms).saturating_add((decimals.0 * unit_ms).div_ceil(scale));
+    match Millis::try_from(total_ms) {
+        Ok(total_ms) if total_ms <= DURATION_MAX_MS => Ok(total_ms),
+        _ => Err(bad("is longer than ten years")),
+    }
+}
+
+/// What stands before and behind the decimal point; `0` behind it when there is none.
+fn split_number(number: &[u8]) -> (&[u8], &[u8]) {
+    match number.iter().position(|&byte| byte == b'.') {
+        Some(point) => (&number[..point], &number[point + 1..]),
+        None => (number, b"0"),
+    }
+}
+
+/// The value of some digits, and how many they are; `None` unless there are 1 to 20 digits, which
+/// is more than any duration needs and never overflows.
+fn digits(text: &[u8]) -> Option<(u128, u32)> {
+    let count = u32::try_from(text.len()).ok().filter(|count| (1..=20).contains(count))?;
+    let value = text
+        .iter()
+        .try_fold(0_u128, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u128::from(byte - b'0')));
+    Some((value?, count))
+}
+
+/// A decimal number between two bounds.
+pub fn number(text: &[u8], min: i64, max: i64) -> Result<i64, Bad> {
+    let magnitude = text.strip_prefix(b"-").unwrap_or(text);
+    if magnitude.is_empty() || !magnitude.iter().all(u8::is_ascii_digit) {
+        return Err(Bad::whole(text, format!("{} is not a whole number", quoted(text))));
+    }
+    let parsed = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+        Bad::whole(text, format!("{} is out of range: it must be between {min} and {max}", quoted(text)))
+    })
+}
+
+/// An octal number up to a bound, such as 0644 or 644.
+pub fn mode(text: &[u8], max: u32) -> Result<u32, Bad> {
+    let octal = !text.is_empty() && text.iter().all(|byte| (b'0'..=b'7').contains(byte));
+    let parsed = str::from_utf8(text).ok().filter(|_| octal);
+    let parsed = parsed.and_then(|text| u32::from_str_radix(text, 8).ok());
+    parsed
+        .filter(|mode| *mode <= max)
+        .ok_or_else(|| Bad::whole(text, format!("{} is not an octal number up to {max:04o}", quoted(text))))
+}
+
+/// One of some words, and one whose feature exists.
+pub fn choice(text: &[u8], choices: &[Choice]) -> Result<&'static str, Bad> {
+    match choices.iter().find(|choice| choice.word.as_bytes() == text) {
+        Some(Choice { word, built: true }) => Ok(word),
+        Some(Choice { word, built: false }) => {
+            Err(Bad::whole(text, format!("\"{word}\" is not supported yet")))
+        }
+        None => {
+            let words: Vec<_> = choices.iter().map(|choice| choice.word).collect();
+            let hint = suggest::hint(text, words.iter().copied());
+            let list = words.join(", ");
+            Err(Bad::whole(text, format!("{} is none of: {list}{hint}", quoted(text))))
+        }
+    }
+}
+
+/// A name as sections and logs have it.
+pub fn name(text: &[u8]) -> Result<&str, Bad> {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
+    let valid = str::from_utf8(text).ok().filter(|_| !text.is_empty() && text.iter().all(allowed));
+    valid.ok_or_else(|| {
+        let at = text.iter().position(|byte| !allowed(byte)).unwrap_or(0);
+        Bad {
+            message: format!("{} is not a name: letters, digits, _ . - only", quoted(text)),
+            range: at..at + 1,
+        }
+    })
+}
+
+/// `NAME=VALUE` for the environment (POSIX.1-2017, Base Definitions, 8.1).
+pub fn assignment(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Bad> {
+    let valid = |name: &[u8]| {
+        !name.first().is_none_or(u8::is_ascii_digit)
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    match text.iter().position(|&byte| byte == b'=').map(|at| (&text[..at], &text[at + 1..])) {
+        Some((name, value)) if valid(name) => Ok((name.to_vec(), value.to_vec())),
+        _ => Err(Bad::whole(text, format!("{} is not NAME=VALUE", quoted(text)))),
+    }
+}
+
+/// A path from the root.
+pub fn absolute_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
+    if text.starts_with(b"/") {
+        return Ok(text.to_vec());
+    }
+    Err(Bad::whole(text, format!("{} is not an absolute path: it must start with /", quoted(text))))
+}
+
+/// Why a path cannot be watched or included, in words.
+pub fn pattern_error(text: &[u8], error: PatternError) -> Bad {
+    let why = match error {
+        PatternError::Relative => return absolute_path(text).err().unwrap_or_else(|| Bad::whole(text, "")),
+        PatternError::Dots => "holds a . or .. component: write the path out",
+        PatternError::TooLong => "has a component of more than 255 bytes, which Linux does not allow",
+        PatternError::Nul => "holds a NUL byte",
+    };
+    Bad::whole(text, format!("{} {why}", quoted(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message<T: std::fmt::Debug>(result: Result<T, Bad>) -> String {
+        result.unwrap_err().message
+    }
+
+    #[test]
+    fn flags() {
+        for (text, expected) in [("yes", true), ("No", false), ("TRUE", true), ("off", false), ("1", true)] {
+            assert_eq!(flag(text.as_bytes()), Ok(expected));
+        }
+        assert_eq!(message(flag(b"maybe")), "\"maybe\" is neither yes nor no");
+        assert_eq!(message(flag(b"flase")), "\"flase\" is neither yes nor no, did you mean false?");
+    }
+
+    #[test]
+    fn durations() {
+        let cases = [
+            ("0", 0),
+            ("10", 10_000),
+            ("1.5", 1500),
+            ("0.0001", 1),
+            ("0.0", 0),
+            ("250ms", 250),
+            ("1.5h", 5_400_000),
+            ("2m", 120_000),
+            ("3s", 3000),
+            ("3650d", DURATION_MAX_MS),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(duration(text.as_bytes()), Ok(expected), "{text}");
+        }
+        for text in ["", ".", "1.", ".5", "s", "1 s", "1w", "1S", "1e3", "+1", "1.5.2", "soon", "1,5"] {
+            let expected = "is not a duration: a number of seconds, or with ms, s, m, h or d";
+            assert_eq!(message(duration(text.as_bytes())), format!("\"{text}\" {expected}"));
+        }
+        assert_eq!(message(duration(b"-1")), "\"-1\" is a negative duration");
+        assert_eq!(message(duration(b"3651d")), "\"3651d\" is longer than ten years");
+        let digits = "99999999999999999999";
+        assert_eq!(message(duration(digits.as_bytes())), format!("\"{digits}\" is longer than ten years"));
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number(b"-20", -20, 19), Ok(-20));
+        assert_eq!(number(b"007", 0, 9), Ok(7));
+        for text in ["", "-", "x", "1.0", "+1", "1 "] {
+            assert_eq!(message(number(text.as_bytes(), 0, 9)), format!("\"{text}\" is not a whole number"));
+        }
+        for text in ["-1", "10", "99999999999999999999999"] {
+            let expected = format!("\"{text}\" is out of range: it must be between 0 and 9");
+            assert_eq!(message(number(text.as_bytes(), 0, 9)), expected);
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!(mode(b"0644", 0o7777), Ok(0o644));
+        assert_eq!(mode(b"22", 0o777), Ok(0o22));
+        for text in ["", "8", "0o22", "1000", "-1", "77777777777777"] {
+            let expected = format!("\"{text}\" is not an octal number up to 0777");
+            assert_eq!(message(mode(text.as_bytes(), 0o777)), expected);
+        }
+    }
+
+    #[test]
+    fn choices() {
+        let choices = [Choice { word: "rerun", built: true }, Choice { word: "queue", built: false }];
+        assert_eq!(choice(b"rerun", &choices), Ok("rerun"));
+        assert_eq!(message(choice(b"queue", &choices)), "\"queue\" is not supported yet");
+        assert_eq!(message(choice(b"x", &choices)), "\"x\" is none of: rerun, queue");
+        assert_eq!(
+            message(choice(b"re-run", &choices)),
+            "\"re-run\" is none of: rerun, queue, did you mean rerun?"
+        );
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(name(b"a_B.c-9"), Ok("a_B.c-9"));
+        assert_eq!(name(b"a/b").unwrap_err().range, 1..2);
+        assert_eq!(message(name(b"a\xff")), "\"a\\xff\" is not a name: letters, digits, _ . - only");
+        assert!(name(b"").is_err());
+    }
+
+    #[test]
+    fn assignments() {
+        assert_eq!(assignment(b"A_1=b = c"), Ok((b"A_1".to_vec(), b"b = c".to_vec())));
+        assert_eq!(assignment(b"A="), Ok((b"A".to_vec(), Vec::new())));
+        for text in ["A", "=b", "1A=b", "A B=c", ""] {
+            assert_eq!(message(assignment(text.as_bytes())), format!("\"{text}\" is not NAME=VALUE"));
+        }
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(absolute_path(b"/a"), Ok(b"/a".to_vec()));
+        assert_eq!(message(absolute_path(b"a")), "\"a\" is not an absolute path: it must start with /");
+        let cases = [
+            (PatternError::Relative, "\"a\" is not an absolute path: it must start with /"),
+            (PatternError::Dots, "\"a\" holds a . or .. component: write the path out"),
+            (
+                PatternError::TooLong,
+                "\"a\" has a component of more than 255 bytes, which Linux does not allow",
+            ),
+            (PatternError::Nul, "\"a\" holds a NUL byte"),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(pattern_error(b"a", error).message, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged(text: Vec<u8>) {
+            let _: (_, _, _, _) = (flag(&text), duration(&text), number(&text, 0, 9), mode(&text, 0o777));
+            let _: (_, _) = (name(&text), assignment(&text));
+        }
+
+        #[test]
+        fn any_number_is_judged(text in "[0-9]{0,30}(\\.[0-9]{0,30})?(ms|s|m|h|d)?") {
+            if let Ok(total_ms) = duration(text.as_bytes()) {
+                prop_assert!(total_ms <= DURATION_MAX_MS);
+            }
+        }
+    }
+}
