@@ -1,0 +1,40 @@
+# `make help` lists what there is.
+
+CARGO  ?= cargo
+TARGET ?= x86_64-unknown-linux-musl
+
+STATIC         = target/static/$(TARGET)/rinotifyd
+STATIC_MAX     = 1048576
+RELEASE_BINARY = $(or $(CARGO_TARGET_DIR),target)/release/rinotifyd
+
+.DEFAULT_GOAL := build
+.PHONY: help build test demo smoke static size clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+
+build: ## the release binary, linked against the system's C library (the default)
+	$(CARGO) build --release --locked
+
+test: ## everything that has to pass: format, lints, all tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked
+	@echo "make test: everything passed"
+
+demo: build ## run the shell-command example in a scratch directory and check what it did
+	tests/demo.sh $(RELEASE_BINARY)
+
+smoke: build ## try the release binary from the outside
+	tests/smoke.sh $(RELEASE_BINARY)
+
+static: ## one static binary for TARGET, in target/static/TARGET/rinotifyd
+	tools/static.sh $(TARGET)
+
+size: ## fail when the static binary is over 1 MiB
+	@size=$$(wc -c <$(STATIC)) && echo "$(STATIC): $$size bytes, at most $(STATIC_MAX)" && \
+	    test "$$size" -le $(STATIC_MAX)
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf target/static
