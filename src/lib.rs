@@ -3,13 +3,14 @@
 //! A pure engine decides, a thin shell does; ARCHITECTURE.md is the map. The modules stand here
 //! from the lowest layer to the highest, and each imports only from those above its own line:
 //!
-//! - words: [`event`], [`types`], [`record`]
+//! - words: [`event`], [`types`], [`record`], [`quote`]
 //! - pure: [`template`], [`pattern`], [`config`], [`engine`]
 //! - the only door to the kernel: [`sys`]
 //! - the daemon: [`shell`]
 //! - the command line: [`face`]
 
 pub mod event;
+pub mod quote;
 pub mod record;
 pub mod types;
 

@@ -86,8 +86,13 @@ impl Engine {
     /// The directory of this name, unless it is younger than the event that is being read.
     fn child_meant(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let child = self.tree.child(parent, name)?;
-        let younger = self.arrivals.born(child).is_some_and(|born| self.position < born);
-        (!younger).then_some(child)
+        (!self.is_younger(child)).then_some(child)
+    }
+
+    /// Whether the directory was watched and listed after the event that is being read: then the
+    /// event is about an earlier one of its name, or about what the listing has shown already.
+    pub(super) fn is_younger(&self, node: NodeId) -> bool {
+        self.arrivals.born(node).is_some_and(|born| self.position <= born)
     }
 
     fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32) {

@@ -91,8 +91,7 @@ impl Engine {
     /// An event says that there is a directory of this name now.
     pub(super) fn appeared(&mut self, parent: NodeId, name: &[u8], news: News) {
         if let Some(child) = self.tree.child(parent, name) {
-            let younger = self.arrivals.born(child).is_some_and(|born| self.position < born);
-            if younger || self.tree.wd(child).is_none() {
+            if self.is_younger(child) || self.tree.wd(child).is_none() {
                 return;
             }
             // The one we knew is gone, and its end was not told.
@@ -116,8 +115,7 @@ impl Engine {
     /// An event says that there is no directory of this name any more.
     pub(super) fn disappeared(&mut self, parent: NodeId, name: &[u8]) {
         let Some(child) = self.tree.child(parent, name) else { return };
-        let younger = self.arrivals.born(child).is_some_and(|born| self.position < born);
-        if !younger {
+        if !self.is_younger(child) {
             self.tree.detach(child);
             self.lost_child(parent, name);
         }

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use super::lines::Lines;
@@ -248,7 +248,7 @@ impl Surroundings {
         let path = env.iter().find(|(name, _)| name == b"PATH").map(|(_, value)| value.clone());
         let cwd = run.cwd.as_deref().unwrap_or(b"/");
         Self {
-            env: env.iter().map(|(name, value)| c_string(&[name, b"=", value.as_slice()].concat())).collect(),
+            env: env.iter().map(|(name, value)| c_string(&[name.as_slice(), b"=", value].concat())).collect(),
             cwd: c_string(cwd),
             path: path.unwrap_or_else(|| DEFAULT_PATH.to_vec()),
         }
@@ -277,7 +277,7 @@ fn candidates(argv: &[CString], path: &[u8]) -> Vec<CString> {
 
 /// Neither the configuration nor the environment holds a NUL.
 fn c_string(bytes: &[u8]) -> CString {
-    CString::new(std::ffi::OsStr::from_bytes(bytes).as_bytes()).unwrap_or_default()
+    CString::new(bytes).unwrap_or_default()
 }
 
 fn start_error(step: &str, errno: Errno) -> StartError {

@@ -145,9 +145,7 @@ impl<'a> Daemon<'a> {
             self.arm()?;
             self.flush_log();
             let timeout = self.timeout();
-            self.reactor
-                .fetch(timeout, &mut ready)
-                .map_err(|errno| Error::new("epoll_wait", b"", errno))?;
+            self.reactor.fetch(timeout, &mut ready).map_err(|errno| Error::new("epoll_wait", b"", errno))?;
             self.turn(&ready)?;
         }
         self.say(Level::Info, "stopped".to_owned());
@@ -166,9 +164,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn turn(&mut self, ready: &[Token]) -> Result<(), Error> {
-        let is_ready = |daemon: &Self, source| {
-            ready.iter().any(|token| daemon.reactor.source(*token) == Some(source))
-        };
+        let is_ready =
+            |daemon: &Self, source| ready.iter().any(|token| daemon.reactor.source(*token) == Some(source));
         if self.pace.waiting || is_ready(self, Source::Inotify) {
             self.read_events()?;
         }

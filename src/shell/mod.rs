@@ -1,3 +1,13 @@
-//! The daemon around the engine.
+//! The daemon around the engine: what the kernel says becomes inputs, effects become system calls.
+//!
+//! Read `daemon` first, then `reactor` (whom it waits for), `scan` and `children` (what it does),
+//! `log` and `lines` (what it says), `host` (where the configuration comes from). Nothing here
+//! decides what the engine could decide.
 
+pub mod children;
+pub mod daemon;
 pub mod host;
+pub mod lines;
+pub mod log;
+pub mod reactor;
+pub mod scan;

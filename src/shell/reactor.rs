@@ -83,8 +83,7 @@ impl Reactor {
             self.slots.len() - 1
         });
         let slot = &mut self.slots[index];
-        let token =
-            Token { slot: u32::try_from(index).unwrap_or(u32::MAX), generation: slot.generation };
+        let token = Token { slot: u32::try_from(index).unwrap_or(u32::MAX), generation: slot.generation };
         self.epoll.add(fd, token.pack(), interest)?;
         slot.source = Some(source);
         Ok(token)
@@ -118,7 +117,7 @@ impl Reactor {
     pub fn fetch(&mut self, timeout: Option<Millis>, ready: &mut Vec<Token>) -> Result<(), Errno> {
         ready.clear();
         self.epoll.wait(&mut self.events, timeout)?;
-        ready.extend(self.events.iter().map(|event| Token::unpack(event.token())));
+        ready.extend(self.events.iter().map(|event| Token::unpack(event.token)));
         Ok(())
     }
 

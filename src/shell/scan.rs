@@ -52,8 +52,7 @@ impl Scanner {
             dir::open_beneath(top.as_fd(), rest).map_err(|errno| failed("open", &scan.base, errno))?
         };
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
-        // No event is added: this only asks for the number.
-        let wd = inotify.watch(parent.as_fd(), 0).map_err(|errno| failed("watch", &scan.base, errno))?;
+        let wd = inotify.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(wd)) }
     }
 
@@ -112,7 +111,7 @@ impl Scanner {
         if stat.links != 2 {
             return Ok(false);
         }
-        let device = stat.id.device;
+        let device = stat.id.dev;
         if let Some(counts) = self.counts_links.get(&device) {
             return Ok(*counts);
         }
@@ -124,7 +123,7 @@ impl Scanner {
 
 fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
     match writer(dir, &c_path(name)) {
-        Writer::Somebody => EntryKind::OpenFile,
+        Ok(Writer::Somebody) => EntryKind::OpenFile,
         _ => EntryKind::File,
     }
 }

@@ -1,3 +1,162 @@
-//! The only door to the kernel and the C library.
+//! The only door to the kernel: every system call of the daemon, and all of its `unsafe`.
+//!
+//! Each file wraps one thing the kernel offers, thinly, and knows nothing of watches' meaning,
+//! tasks or configuration. Descriptors are owned and close-on-exec; EINTR is retried here and never
+//! seen outside; "nothing there yet" (EAGAIN) is an outcome of its own wherever it can happen.
+//!
+//! Read in this order:
+//!
+//! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`epoll`]
+//! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
+//! - other programs: [`process`], [`spawn`]
+//! - the daemon itself: [`output`], [`lock`], [`user`]
 
+#![allow(unsafe_code, reason = "system calls that nix does not wrap, or wraps with a loss")]
+
+pub mod clock;
+pub mod dir;
+pub mod epoll;
+pub mod inotify;
+pub mod limits;
+pub mod lock;
+pub mod output;
+pub mod process;
+pub mod signalfd;
+pub mod spawn;
+pub mod stat;
+pub mod timerfd;
 pub mod user;
+pub mod writer;
+
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+pub use nix::errno::Errno;
+
+use crate::quote::Quoted;
+
+/// A system call that failed, and what it was about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The operation in one word, such as `open`.
+    pub op: &'static str,
+    /// The path it was about; empty when there is none.
+    pub path: Vec<u8>,
+    /// Why.
+    pub errno: Errno,
+}
+
+impl Error {
+    /// An error about a path.
+    #[must_use]
+    pub fn new(op: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
+        Self { op, path: path.as_ref().to_vec(), errno }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op)?;
+        if !self.path.is_empty() {
+            write!(f, " {}", Quoted(&self.path))?;
+        }
+        write!(f, ": {:?} ({})", self.errno, self.errno.desc())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Calls again for as long as a signal interrupts.
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The errno of a standard library error.
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// `/proc/self/fd/N`: what a descriptor is open on, whatever its name is now (`proc(5)`).
+fn proc_path(fd: BorrowedFd<'_>) -> ProcPath {
+    let mut path = ProcPath([0; PROC_PATH_SIZE]);
+    path.0[..PROC_PREFIX.len()].copy_from_slice(PROC_PREFIX);
+    let mut digits = [0; PROC_PATH_SIZE - PROC_PREFIX.len() - 1];
+    let mut at = digits.len();
+    let mut number = fd.as_raw_fd().unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    let digits = &digits[at..];
+    path.0[PROC_PREFIX.len()..PROC_PREFIX.len() + digits.len()].copy_from_slice(digits);
+    path
+}
+
+const PROC_PREFIX: &[u8] = b"/proc/self/fd/";
+
+/// The prefix, the ten digits of the largest descriptor, and the final NUL.
+const PROC_PATH_SIZE: usize = PROC_PREFIX.len() + 10 + 1;
+
+/// A path on the stack: one is made for every directory that is watched.
+struct ProcPath([u8; PROC_PATH_SIZE]);
+
+impl ProcPath {
+    fn as_c_str(&self) -> &std::ffi::CStr {
+        std::ffi::CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs an ignored test in a process of its own, because it would disturb the others.
+    pub(super) fn alone(test: &str) {
+        let name = format!("sys::{test}");
+        let this = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new(this);
+        let output = command.args(["--exact", &name, "--ignored", "--test-threads=1"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[test]
+    fn an_error_names_operation_path_and_reason() {
+        let error = Error::new("open", b"/x\n", Errno::EACCES);
+        assert_eq!(error.to_string(), r#"open "/x\n": EACCES (Permission denied)"#);
+        assert_eq!(Error::new("poll", b"", Errno::EINVAL).to_string(), "poll: EINVAL (Invalid argument)");
+    }
+
+    #[test]
+    fn only_an_interruption_is_retried() {
+        let mut outcomes = vec![Ok(7), Err(Errno::EINTR), Err(Errno::EINTR)];
+        assert_eq!(retry(|| outcomes.pop().unwrap()), Ok(7));
+        let mut calls = 0;
+        let outcome: Result<(), _> = retry(|| {
+            calls += 1;
+            Err(Errno::EAGAIN)
+        });
+        assert_eq!((outcome, calls), (Err(Errno::EAGAIN), 1));
+    }
+
+    #[test]
+    fn the_path_of_a_descriptor_holds_its_number() {
+        let check = |number: i32, expected: &std::ffi::CStr| {
+            // SAFETY: the descriptor is only printed, never used; open(2) gives no promise needed.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            assert_eq!(proc_path(fd).as_c_str(), expected);
+        };
+        check(0, c"/proc/self/fd/0");
+        check(10, c"/proc/self/fd/10");
+        check(i32::MAX, c"/proc/self/fd/2147483647");
+    }
+}

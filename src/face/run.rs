@@ -1,0 +1,194 @@
+//! Carries out what the command line says, up to the daemon's loop.
+
+use std::env;
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::cli::{self, Command, Setup};
+use crate::config::diagnostics::{Diagnostics, Severity};
+use crate::config::inline::from_command_line;
+use crate::config::load::{Loaded, load};
+use crate::engine::Options;
+use crate::event::EventKind;
+use crate::record::{Level, LogLevels, LogName, Record};
+use crate::shell::daemon::{Daemon, Reload};
+use crate::shell::host::Machine;
+use crate::shell::log::Log;
+use crate::sys::lock::PidFile;
+use crate::sys::output::Output;
+use crate::sys::process;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Success = 0,
+    /// The machine did not let us.
+    Failure = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+}
+
+/// With `max_jobs = 0`: so many children for each CPU, but not fewer than the minimum in all.
+const JOBS_PER_CPU: usize = 2;
+const JOBS_MIN: usize = 4;
+
+/// Runs the program.
+pub fn main() -> Exit {
+    match cli::parse(env::args_os().skip(1)) {
+        Err(error) => {
+            complain(&format!("rinotifyd: {error}"));
+            Exit::Usage
+        }
+        Ok(Command::Help) => print(&cli::help()),
+        Ok(Command::Version) => print(concat!("rinotifyd ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::List) => print(&event_list()),
+        Ok(Command::Test { setup, .. }) => test(setup),
+        Ok(Command::Run(run)) => daemon(run),
+    }
+}
+
+/// Standard output that is closed or full is a failure, not a panic.
+fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Success,
+        Err(_) => Exit::Failure,
+    }
+}
+
+fn complain(text: &str) {
+    // There is nobody left to tell that standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+fn event_list() -> String {
+    EventKind::ALL.iter().map(|kind| format!("{:<17} {}\n", kind.name(), kind.help())).collect()
+}
+
+fn test(setup: Setup) -> Exit {
+    match read(&absolute(setup)) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                complain(&loaded.warnings.to_string());
+            }
+            print("configuration ok\n")
+        }
+        Err(errors) => {
+            complain(&errors.to_string());
+            Exit::Usage
+        }
+    }
+}
+
+fn daemon(run: cli::Run) -> Exit {
+    let mut source = Source { setup: absolute(run.setup), debug: run.debug };
+    let Loaded { config, warnings } = match source.read() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return Exit::Usage;
+        }
+    };
+    let name = config.daemon.logname.clone();
+    let mut log = match Output::stderr() {
+        Ok(output) => Log::new(config.log.clone(), output),
+        Err(_) => return Exit::Failure,
+    };
+    tell(&warnings, &mut |level, text| log.write(&Record::new(level, &name, text)));
+    match start(run.pidfile.as_deref(), config, run.dry_run, log, &mut source) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            complain(&format!("rinotifyd: {error}"));
+            Exit::Failure
+        }
+    }
+}
+
+fn start(
+    pidfile: Option<&Path>,
+    config: crate::config::Config,
+    dry_run: bool,
+    log: Log,
+    source: &mut Source,
+) -> Result<(), Box<dyn std::error::Error>> {
+    // Descriptors that came along from whoever started the daemon are not for its children.
+    process::close_on_exec_from(3)?;
+    let _pidfile = pidfile.map(|path| PidFile::acquire(&absolute_path(path))).transpose()?;
+    // No unmount is to be blocked by the daemon's working directory.
+    env::set_current_dir("/")?;
+    let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
+    let options = Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX) };
+    Daemon::new(config, options, log, source)?.run()?;
+    Ok(())
+}
+
+/// Where the configuration comes from.
+struct Source {
+    setup: Setup,
+    debug: bool,
+}
+
+impl Source {
+    fn read(&self) -> Result<Loaded, Diagnostics> {
+        let mut loaded = read(&self.setup)?;
+        if self.debug {
+            loaded.config.log = LogLevels { default: Level::Debug, by_name: Vec::<(LogName, Level)>::new() };
+        }
+        Ok(loaded)
+    }
+}
+
+impl Reload for Source {
+    fn reload(&mut self, say: &mut dyn FnMut(Level, String)) -> Option<crate::config::Config> {
+        match self.read() {
+            Ok(Loaded { config, warnings }) => {
+                tell(&warnings, say);
+                Some(config)
+            }
+            Err(errors) => {
+                tell(&errors, say);
+                say(Level::Error, "configuration not reloaded: the old one stays".to_owned());
+                None
+            }
+        }
+    }
+}
+
+/// One line of the log for each diagnostic.
+fn tell(diagnostics: &Diagnostics, say: &mut dyn FnMut(Level, String)) {
+    for item in diagnostics.iter() {
+        let level = match item.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+        };
+        say(level, diagnostics.headline(item));
+    }
+}
+
+fn read(setup: &Setup) -> Result<Loaded, Diagnostics> {
+    match setup {
+        Setup::File(path) => load(path, &Machine),
+        Setup::Inline(inline) => from_command_line(inline),
+    }
+}
+
+/// The daemon leaves its working directory, and reads the configuration again later.
+fn absolute(setup: Setup) -> Setup {
+    match setup {
+        Setup::File(path) => Setup::File(absolute_path(&path)),
+        Setup::Inline(mut inline) => {
+            for path in &mut inline.watch {
+                let given = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(path)));
+                *path = absolute_path(&given).as_os_str().as_bytes().to_vec();
+            }
+            Setup::Inline(inline)
+        }
+    }
+}
+
+/// As `std::path::absolute`, which leaves `..` alone; without a current directory, as it is.
+fn absolute_path(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

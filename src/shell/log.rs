@@ -1,0 +1,317 @@
+//! The log: records as lines on standard error, without ever making the daemon wait.
+//!
+//! Lines go to a ring of bounded size and from there to the stream, as far as it takes them. When
+//! the ring is full, the newest lines are dropped and counted, and once there is room again a line
+//! says how many. The invariant: what the stream gets is whole lines in order, or stands still in
+//! the middle of one that will be continued.
+
+mod format;
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+
+use crate::record::{Level, LogLevels, LogName, Record};
+use crate::sys::{Errno, clock, output::Output};
+use crate::types::Millis;
+
+use format::{Prefix, format};
+
+/// Size of the ring. As much as a pipe holds (`pipe(7)`), some 500 lines: enough for a burst in one
+/// turn of the loop, and nothing on a machine with 32 MB.
+const RING_SIZE: usize = 64 * 1024;
+
+/// Room that must be there before lines are taken again after some were dropped. Taking the first
+/// that fits would alternate lines and gaps.
+const RESUME_SIZE: usize = RING_SIZE / 2;
+
+/// How the last write to the stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    /// It took all.
+    Open,
+    /// It has no room; epoll will tell.
+    Full,
+    /// It fails. Tried again with every flush, but not waited for: epoll would report it for ever.
+    Broken(Errno),
+}
+
+/// Takes records and writes lines.
+#[derive(Debug)]
+pub struct Log {
+    levels: LogLevels,
+    output: Output,
+    stream: Stream,
+    ring: VecDeque<u8>,
+    /// Lines dropped since the last line that was taken.
+    dropped: u64,
+    /// Kept for its memory.
+    line: String,
+    name: LogName,
+}
+
+impl Log {
+    /// A log on this stream, formatted for the journal if the journal reads it.
+    #[must_use]
+    pub fn new(levels: LogLevels, output: Output) -> Self {
+        Self {
+            levels,
+            output,
+            stream: Stream::Open,
+            ring: VecDeque::with_capacity(RING_SIZE),
+            dropped: 0,
+            line: String::new(),
+            name: "log".into(),
+        }
+    }
+
+    /// Whether a record of this level and name would be written: ask before making a costly one.
+    #[must_use]
+    pub fn enabled(&self, level: Level, name: &str) -> bool {
+        self.levels.enabled(level, name)
+    }
+
+    /// Other levels from now on.
+    pub fn set_levels(&mut self, levels: LogLevels) {
+        self.levels = levels;
+    }
+
+    /// Takes a record, if its level is wanted. It is written by the next [`Log::flush`], or now, if
+    /// there is no room otherwise.
+    pub fn write(&mut self, record: &Record) {
+        if !self.enabled(record.level, &record.name) {
+            return;
+        }
+        self.make_line(record);
+        if self.dropped > 0 || self.room() < self.line.len() {
+            // A flush may put a notice of dropped lines into the ring, and uses `line` for it.
+            self.flush();
+            self.make_line(record);
+        }
+        if self.dropped > 0 || self.room() < self.line.len() {
+            self.dropped += 1;
+        } else {
+            self.ring.extend(self.line.as_bytes());
+        }
+    }
+
+    /// Writes what the stream takes without blocking. Call it once per turn of the loop.
+    pub fn flush(&mut self) {
+        loop {
+            self.drain();
+            if self.dropped == 0 || self.room() < RESUME_SIZE {
+                return;
+            }
+            let notice = format!("{} log lines dropped", self.dropped);
+            self.dropped = 0;
+            self.make_line(&Record::new(Level::Warning, &self.name, notice));
+            self.ring.extend(self.line.as_bytes());
+        }
+    }
+
+    /// Whether lines wait for a stream that has no room: then wait for [`Log::fd`] to be writable.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        self.stream == Stream::Full && !self.ring.is_empty()
+    }
+
+    /// The descriptor for epoll, if it can be waited for.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.output.pollable()
+    }
+
+    /// Writes everything, waiting for room at most `max_ms`. For the end of the daemon only.
+    pub fn drain_blocking(&mut self, max_ms: Millis) {
+        let deadline = clock::now().saturating_add(max_ms);
+        loop {
+            self.flush();
+            let left = deadline.saturating_sub(clock::now());
+            if !self.wants_write() || left == 0 || self.output.wait(left).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn room(&self) -> usize {
+        RING_SIZE.saturating_sub(self.ring.len())
+    }
+
+    fn make_line(&mut self, record: &Record) {
+        let prefix = if self.output.is_journal() { Prefix::Priority } else { Prefix::Time(clock::wall()) };
+        format(&mut self.line, prefix, record);
+    }
+
+    fn drain(&mut self) {
+        self.stream = Stream::Open;
+        while !self.ring.is_empty() {
+            match self.output.write(self.ring.as_slices().0) {
+                Ok(size) => drop(self.ring.drain(..size)),
+                Err(Errno::EAGAIN) => {
+                    self.stream = Stream::Full;
+                    return;
+                }
+                Err(errno) => {
+                    self.stream = Stream::Broken(errno);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Seek};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::sys::process;
+
+    fn log(stream: OwnedFd) -> Log {
+        Log::new(LogLevels::default(), Output::new(stream))
+    }
+
+    fn record(message: impl Into<String>) -> Record {
+        Record::new(Level::Info, &"sched".into(), message)
+    }
+
+    /// What can be read now.
+    fn read(pipe: &mut File) -> String {
+        let mut text = Vec::new();
+        let error = pipe.read_to_end(&mut text).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+        String::from_utf8(text).unwrap()
+    }
+
+    /// The messages, without time, level and name.
+    fn messages(text: &str) -> Vec<&str> {
+        text.lines().map(|line| line.split_once(": ").unwrap().1).collect()
+    }
+
+    fn pipe() -> (File, OwnedFd) {
+        let (read, write) = process::pipe().unwrap();
+        (File::from(read), write)
+    }
+
+    #[test]
+    fn writes_lines_in_order_at_the_wanted_levels() {
+        let (mut reader, writer) = pipe();
+        let mut log = log(writer);
+        log.write(&record("one"));
+        log.write(&Record::new(Level::Debug, &"sched".into(), "hidden"));
+        log.set_levels(LogLevels { default: Level::Error, by_name: vec![("own".into(), Level::Debug)] });
+        log.write(&record("hidden"));
+        log.write(&Record::new(Level::Debug, &"own".into(), "two"));
+        log.flush();
+        assert!(!log.wants_write());
+        assert_eq!(messages(&read(&mut reader)), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_reader_who_sleeps_loses_the_newest_lines_whole_and_is_told() {
+        let (mut reader, writer) = pipe();
+        let mut log = log(writer);
+        let sent = 4000;
+        for number in 0..sent {
+            log.write(&record(format!("number {number} {}", "x".repeat(number % 90))));
+            log.flush();
+        }
+        assert!(log.wants_write());
+        assert!(log.ring.len() <= RING_SIZE && log.ring.capacity() <= 2 * RING_SIZE);
+        let mut text = String::new();
+        while log.wants_write() {
+            text += &read(&mut reader);
+            log.flush();
+        }
+        log.write(&record("after"));
+        log.flush();
+        text += &read(&mut reader);
+        let found = messages(&text);
+        let kept = found.len() - 2;
+        for (number, message) in found[..kept].iter().enumerate() {
+            assert_eq!(
+                *message,
+                format!("number {number} {}", "x".repeat(number % 90)).trim_end_matches('?')
+            );
+        }
+        assert_eq!(found[kept..], [&format!("{} log lines dropped", sent - kept), "after"]);
+        assert!(kept > 1000);
+    }
+
+    #[test]
+    fn the_notice_waits_for_room_and_comes_before_later_lines() {
+        let (mut reader, writer) = pipe();
+        let mut log = log(writer);
+        while log.dropped == 0 {
+            log.write(&record("x".repeat(1000)));
+        }
+        // A little room in the ring is not enough to take lines again.
+        reader.read_exact(&mut [0; 8192]).unwrap();
+        log.flush();
+        log.write(&record("too early"));
+        assert_eq!(log.dropped, 2);
+        let mut text = String::new();
+        while log.wants_write() {
+            text += &read(&mut reader);
+            log.write(&record("later"));
+        }
+        log.flush();
+        text += &read(&mut reader);
+        let notice = text.find("2 log lines dropped").or_else(|| text.find("log lines dropped")).unwrap();
+        assert!(!text.contains("too early"));
+        assert!(text.find("later").is_none_or(|at| at > notice));
+    }
+
+    #[test]
+    fn a_broken_stream_is_not_waited_for_and_costs_nothing() {
+        let (reader, writer) = pipe();
+        let mut log = log(writer);
+        drop(reader);
+        for _ in 0..1000 {
+            log.write(&record("x".repeat(1000)));
+            log.flush();
+        }
+        assert_eq!(log.stream, Stream::Broken(Errno::EPIPE));
+        assert!(!log.wants_write());
+        assert!(log.ring.len() <= RING_SIZE);
+        log.drain_blocking(10_000);
+    }
+
+    #[test]
+    fn draining_waits_for_a_slow_reader_but_not_for_ever() {
+        let (mut reader, writer) = pipe();
+        let mut log = log(writer);
+        while log.dropped == 0 {
+            log.write(&record("x".repeat(1000)));
+        }
+        log.drain_blocking(5);
+        assert!(log.wants_write());
+        let slow = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            while !text.ends_with(b"log lines dropped\n") {
+                let mut chunk = [0; 1000];
+                if let Ok(size) = reader.read(&mut chunk) {
+                    text.extend(&chunk[..size]);
+                }
+                std::thread::yield_now();
+            }
+        });
+        log.drain_blocking(30_000);
+        assert!(log.ring.is_empty());
+        slow.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_takes_everything() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut log = log(file.try_clone().unwrap().into());
+        for _ in 0..1000 {
+            log.write(&record("x".repeat(1000)));
+        }
+        log.flush();
+        assert!(log.fd().is_none() && !log.wants_write());
+        file.rewind().unwrap();
+        assert_eq!(std::io::read_to_string(file).unwrap().lines().count(), 1000);
+    }
+}

@@ -1,0 +1,192 @@
+//! The pid file: says who the daemon is, and that there is only one.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::{fmt, process};
+
+use super::stat::{FileId, Kind, stat};
+use super::{Errno, Error, errno_of};
+
+/// Why there is no lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockError {
+    /// Another daemon holds it.
+    Held {
+        /// The pid it wrote, if it has come to that.
+        pid: Option<u32>,
+    },
+    /// The file cannot be used.
+    System(Error),
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { pid: Some(pid) } => write!(f, "already running, with process id {pid}"),
+            Self::Held { pid: None } => f.write_str("already running"),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// A pid file that is locked (`flock(2)`) for as long as this value lives, and then removed.
+#[derive(Debug)]
+pub struct PidFile {
+    file: File,
+    path: PathBuf,
+    owner: u32,
+}
+
+/// How often a file may vanish between open and lock: each time, a daemon ended in that moment.
+const TRIES: usize = 10;
+
+impl PidFile {
+    /// Locks the file, creating it with mode 0644, and writes the process id into it. A file that
+    /// a killed daemon left behind is taken over.
+    ///
+    /// # Errors
+    /// [`LockError::Held`], or why the file cannot be used: ENOENT, EACCES, ELOOP for a symbolic
+    /// link, EINVAL for anything but a regular file, EAGAIN when it keeps vanishing.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        for _ in 0..TRIES {
+            let mut file = open(path)?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: read_pid(&mut file) }),
+                Err(TryLockError::Error(error)) => return Err(system("flock", path, errno_of(&error))),
+                Ok(()) => {}
+            }
+            // The last owner may have removed the file after it was opened here: then the lock is
+            // on a file without a name, and the next daemon would not see it.
+            if named(path) == id(&file) {
+                let mut lock = Self { file, path: path.to_owned(), owner: process::id() };
+                lock.write().map_err(|error| system("write", path, errno_of(&error)))?;
+                return Ok(lock);
+            }
+        }
+        Err(system("flock", path, Errno::EAGAIN))
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all(format!("{}\n", self.owner).as_bytes())
+    }
+}
+
+impl Drop for PidFile {
+    /// Removes the file, unless this is a forked copy or the name is somebody else's by now. The
+    /// lock goes after the name, so that nobody can lock a file that is about to be removed and
+    /// believe in it.
+    fn drop(&mut self) {
+        if self.owner == process::id() && named(&self.path) == id(&self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, LockError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        // Not to hang on a FIFO; regular files do not care.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| system("open", path, errno_of(&error)))?;
+    let kind = stat(file.as_fd()).map_err(|errno| system("stat", path, errno))?.kind;
+    if kind == Kind::File { Ok(file) } else { Err(system("open", path, Errno::EINVAL)) }
+}
+
+fn system(op: &'static str, path: &Path, errno: Errno) -> LockError {
+    LockError::System(Error::new(op, path.as_os_str().as_bytes(), errno))
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    // A pid has at most ten digits; whatever else is in there is not one.
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn id(file: &File) -> Option<FileId> {
+    stat(file.as_fd()).ok().map(|stat| stat.id)
+}
+
+fn named(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some(FileId { dev: metadata.dev(), ino: metadata.ino() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_is_first() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pid");
+        let first = PidFile::acquire(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0);
+        let error = PidFile::acquire(&path).unwrap_err();
+        assert_eq!(error, LockError::Held { pid: Some(process::id()) });
+        assert_eq!(error.to_string(), format!("already running, with process id {}", process::id()));
+        drop(first);
+        assert!(!path.exists());
+        PidFile::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_left_behind_is_taken_over() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pid");
+        fs::write(&path, "1234567890\n and more").unwrap();
+        let _lock = PidFile::acquire(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+    }
+
+    #[test]
+    fn only_the_owner_removes_and_only_its_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pid");
+        let mut copy = PidFile::acquire(&path).unwrap();
+        copy.owner += 1;
+        drop(copy);
+        assert!(path.exists(), "a forked copy removed it");
+        let lock = PidFile::acquire(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another").unwrap();
+        drop(lock);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+
+    #[test]
+    fn only_regular_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let check = |name: &str, errno| {
+            let path = scratch.path().join(name);
+            match PidFile::acquire(&path).unwrap_err() {
+                LockError::System(error) => assert_eq!(error.errno, errno, "{name}"),
+                LockError::Held { .. } => panic!("{name} is not locked"),
+            }
+        };
+        symlink("target", scratch.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&scratch.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        check("link", Errno::ELOOP);
+        check("fifo", Errno::EINVAL);
+        check("no/file", Errno::ENOENT);
+        assert!(!scratch.path().join("target").exists());
+    }
+}

@@ -1,0 +1,256 @@
+//! Children after their start, and what a process needs around them.
+
+use std::num::NonZeroUsize;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use nix::unistd::pipe2;
+
+use super::{Errno, retry};
+use crate::types::ExitStatus;
+
+/// A child's process id, which is also its process group's. Never 0, 1 or negative: `kill(2)` takes
+/// those for "my own group" and "everybody".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// `None` for what cannot be a child of the daemon.
+    #[must_use]
+    pub const fn from_raw(pid: i32) -> Option<Self> {
+        if pid > 1 { Some(Self(pid)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn as_raw(self) -> i32 {
+        self.0
+    }
+}
+
+/// What to send to a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sig {
+    /// SIGTERM: please end.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// A child that has ended; `None` when there is none (now). Call it until it returns `None`: one
+/// SIGCHLD may stand for several.
+///
+/// # Errors
+/// None that the kernel documents for these arguments.
+pub fn reap() -> Result<Option<(Pid, ExitStatus)>, Errno> {
+    match wait(-1, libc::WNOHANG) {
+        Err(Errno::ECHILD) => Ok(None),
+        outcome => outcome,
+    }
+}
+
+/// Waits for the end of one child, which is known to be near.
+///
+/// # Errors
+/// ECHILD when it is not a child, or was reaped.
+pub(super) fn wait_for(pid: Pid) -> Result<Option<(Pid, ExitStatus)>, Errno> {
+    wait(pid.0, 0)
+}
+
+fn wait(pid: i32, options: libc::c_int) -> Result<Option<(Pid, ExitStatus)>, Errno> {
+    let mut status = 0;
+    let pid = retry(|| {
+        // SAFETY: waitpid(2) writes one int through the pointer. (nix's wrapper fails for children
+        // that a real-time signal ended.)
+        Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) })
+    })?;
+    let ended = if libc::WIFSIGNALED(status) {
+        ExitStatus::Signaled(libc::WTERMSIG(status))
+    } else {
+        ExitStatus::Exited(libc::WEXITSTATUS(status))
+    };
+    Ok(Pid::from_raw(pid).map(|pid| (pid, ended)))
+}
+
+/// Sends a signal to a child's process group, and so to its own children that did not leave it.
+///
+/// # Errors
+/// ESRCH when all of the group have ended, EPERM when none of them may be signalled.
+pub fn signal_group(group: Pid, sig: Sig) -> Result<(), Errno> {
+    let number = match sig {
+        Sig::Terminate => libc::SIGTERM,
+        Sig::Kill => libc::SIGKILL,
+    };
+    // SAFETY: killpg(3) takes no memory.
+    Errno::result(unsafe { libc::killpg(group.0, number) }).map(drop)
+}
+
+/// A pipe for a child's output: the read end does not block, the write end, which the child gets,
+/// does. Returns (read, write).
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((read, write))
+}
+
+/// `/dev/null`, for reading and writing.
+///
+/// # Errors
+/// ENOENT, EACCES, EMFILE, ENFILE.
+pub fn dev_null() -> Result<OwnedFd, Errno> {
+    retry(|| open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()))
+}
+
+/// CPUs that this process may use, as affinity and control group allow; at least 1.
+#[must_use]
+pub fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Marks every descriptor from `first` on as close-on-exec: what the daemon was started with must
+/// not reach its children.
+///
+/// # Errors
+/// ENOENT on a kernel before 5.11 without `/proc`.
+pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    match close_range_on_exec(first) {
+        // EINVAL: Linux 5.9 and 5.10 know the call but not the flag. EPERM: a sandbox.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => close_listed_on_exec(first),
+        outcome => outcome,
+    }
+}
+
+fn close_range_on_exec(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed and no memory touched (close_range(2)).
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(outcome).map(drop)
+}
+
+fn close_listed_on_exec(first: RawFd) -> Result<(), Errno> {
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(|error| super::errno_of(&error))?;
+    for entry in entries.flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        let Some(number) = number.filter(|number| *number >= first) else {
+            continue;
+        };
+        // SAFETY: the number was open a moment ago; if it no longer is, F_SETFD says EBADF and
+        // touches nothing (fcntl(2)).
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        match fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+            Ok(_) | Err(Errno::EBADF) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::io::{Read, Write};
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::*;
+    use crate::sys::spawn::{Spawn, Spawner};
+    use crate::sys::tests::alone;
+
+    #[test]
+    fn no_pid_means_everybody() {
+        for pid in [i32::MIN, -1, 0, 1] {
+            assert_eq!(Pid::from_raw(pid), None);
+        }
+        assert_eq!(Pid::from_raw(2).map(Pid::as_raw), Some(2));
+    }
+
+    #[test]
+    fn only_the_read_end_of_a_pipe_does_not_block() {
+        let (read, write) = pipe().unwrap();
+        let flags = |fd: &OwnedFd| OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap());
+        assert!(flags(&read).contains(OFlag::O_NONBLOCK));
+        assert!(!flags(&write).contains(OFlag::O_NONBLOCK));
+        for fd in [&read, &write] {
+            assert_eq!(fcntl(fd, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
+        }
+    }
+
+    #[test]
+    fn dev_null_is_empty_and_takes_all() {
+        let mut null = std::fs::File::from(dev_null().unwrap());
+        null.write_all(b"x").unwrap();
+        assert_eq!(null.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn there_is_a_cpu() {
+        assert!(cpu_count() >= 1);
+    }
+
+    #[test]
+    fn every_child_is_reaped_once() {
+        alone("process::tests::alone_every_child_is_reaped_once");
+    }
+
+    #[test]
+    #[ignore = "run by every_child_is_reaped_once"]
+    fn alone_every_child_is_reaped_once() {
+        assert_eq!(reap(), Ok(None));
+        let mut spawner = Spawner::new().unwrap();
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        // RTMIN+1: nix cannot name it.
+        let commands = ["read line; exit 0", "read line; exit 255", "read line; kill -35 $$"];
+        let mut expected = Vec::new();
+        for (command, status) in
+            commands.iter().zip([ExitStatus::Exited(0), ExitStatus::Exited(255), ExitStatus::Signaled(35)])
+        {
+            let words = ["sh", "-c", command].map(|word| CString::new(word).unwrap());
+            let spawn = Spawn {
+                candidates: &[c"/bin/sh".to_owned()],
+                argv: &words,
+                env: &[],
+                cwd: c"/",
+                umask: None,
+                nice: 0,
+                identity: None,
+                stdin: Some(read.as_fd()),
+                stdout: None,
+                stderr: None,
+            };
+            expected.push((spawner.spawn(&spawn).unwrap(), status));
+        }
+        assert_eq!(reap(), Ok(None), "all are waiting for their input to end");
+        drop(write);
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            found.extend(reap().unwrap());
+        }
+        found.sort_by_key(|(pid, _)| *pid);
+        expected.sort_by_key(|(pid, _)| *pid);
+        assert_eq!(found, expected);
+        assert_eq!(reap(), Ok(None));
+        assert_eq!(signal_group(expected[0].0, Sig::Kill), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn inherited_descriptors_are_closed_on_exec() {
+        alone("process::tests::alone_inherited_descriptors_are_closed_on_exec");
+    }
+
+    #[test]
+    #[ignore = "run by inherited_descriptors_are_closed_on_exec"]
+    fn alone_inherited_descriptors_are_closed_on_exec() {
+        for way in [close_on_exec_from, close_range_on_exec, close_listed_on_exec] {
+            let fds = [dev_null().unwrap(), dev_null().unwrap()];
+            for fd in &fds {
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            }
+            way(fds[1].as_raw_fd()).unwrap();
+            let flags = fds.each_ref().map(|fd| fcntl(fd, FcntlArg::F_GETFD).unwrap());
+            assert_eq!(flags, [0, FdFlag::FD_CLOEXEC.bits()]);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What an inode is, without following symbolic links. See `statx(2)`, `stat(2)`.
+//!
+//! `statx` because on 32-bit ARM the older call fails for files beyond 2 GiB and ends in 2038; the
+//! older one where the kernel (before 4.11) or a sandbox does not know `statx`.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Errno, retry};
+
+/// Which inode, unique on the machine for as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// Device, encoded as `st_dev`.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// What kind of thing a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A FIFO, socket or device.
+    Other,
+}
+
+/// The attributes the daemon looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which inode.
+    pub id: FileId,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits, with set-user-id and the like: `mode & 0o7777`.
+    pub mode: u32,
+    /// Hard links; 0 once the last name is gone.
+    pub links: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the data, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Last change of data or attributes, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+/// The attributes of what is open, also of an `O_PATH` descriptor.
+///
+/// # Errors
+/// EIO, ESTALE and the like from the filesystem.
+pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
+    stat_at(fd, c"")
+}
+
+/// The attributes of `name` in `dir`; a symbolic link's own. An empty name means `dir` itself.
+///
+/// # Errors
+/// ENOENT, EACCES, ENAMETOOLONG, and EIO, ESTALE and the like from the filesystem.
+pub fn stat_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
+    match retry(|| statx(dir, name)) {
+        // Sandboxes answer EPERM for calls they do not know; statx itself never does.
+        Err(Errno::ENOSYS | Errno::EPERM) => retry(|| fstatat(dir, name)),
+        outcome => outcome,
+    }
+}
+
+const FLAGS: libc::c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
+
+/// By number, because musl has the function only since 1.2.5.
+fn statx(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
+    let mut buffer = MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_BASIC_STATS;
+    // SAFETY: the name ends in NUL and the buffer holds a struct statx, as statx(2) wants.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_statx, dir.as_raw_fd(), name.as_ptr(), FLAGS, mask, buffer.as_mut_ptr())
+    };
+    Errno::result(outcome)?;
+    // SAFETY: statx(2) succeeded and filled it; all zeroes were valid before.
+    Ok(from_statx(&unsafe { buffer.assume_init() }))
+}
+
+fn from_statx(stat: &libc::statx) -> Stat {
+    let time = |time: &libc::statx_timestamp| nanoseconds(time.tv_sec, i64::from(time.tv_nsec));
+    #[allow(clippy::useless_conversion, reason = "dev_t has other widths elsewhere")]
+    let dev = u64::from(libc::makedev(stat.stx_dev_major, stat.stx_dev_minor));
+    Stat {
+        id: FileId { dev, ino: stat.stx_ino },
+        kind: kind_of_mode(u32::from(stat.stx_mode)),
+        mode: u32::from(stat.stx_mode) & 0o7777,
+        links: u64::from(stat.stx_nlink),
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        size: stat.stx_size,
+        mtime_ns: time(&stat.stx_mtime),
+        ctime_ns: time(&stat.stx_ctime),
+    }
+}
+
+fn fstatat(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
+    let mut buffer = MaybeUninit::<libc::stat64>::zeroed();
+    // SAFETY: the name ends in NUL and the buffer holds a struct stat64, as fstatat(2) wants.
+    let outcome = unsafe { libc::fstatat64(dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), FLAGS) };
+    Errno::result(outcome)?;
+    // SAFETY: fstatat(2) succeeded and filled it; all zeroes were valid before.
+    Ok(from_stat(&unsafe { buffer.assume_init() }))
+}
+
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    clippy::cast_sign_loss,
+    reason = "the widths differ between architectures and C libraries; sizes are not negative"
+)]
+fn from_stat(stat: &libc::stat64) -> Stat {
+    Stat {
+        id: FileId { dev: u64::from(stat.st_dev), ino: u64::from(stat.st_ino) },
+        kind: kind_of_mode(stat.st_mode),
+        mode: stat.st_mode & 0o7777,
+        links: u64::from(stat.st_nlink),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size as u64,
+        mtime_ns: nanoseconds(i64::from(stat.st_mtime), stat.st_mtime_nsec as i64),
+        ctime_ns: nanoseconds(i64::from(stat.st_ctime), stat.st_ctime_nsec as i64),
+    }
+}
+
+/// A filesystem may hold any nonsense; nonsense stays at the end of the range.
+fn nanoseconds(secs: i64, nanos: i64) -> i64 {
+    secs.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+fn kind_of_mode(mode: u32) -> Kind {
+    match mode & libc::S_IFMT {
+        libc::S_IFDIR => Kind::Directory,
+        libc::S_IFREG => Kind::File,
+        libc::S_IFLNK => Kind::Symlink,
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn both_calls_agree_with_the_standard_library() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = File::open(scratch.path()).unwrap();
+        fs::write(scratch.path().join("file"), b"12345").unwrap();
+        fs::set_permissions(scratch.path().join("file"), fs::Permissions::from_mode(0o4711)).unwrap();
+        symlink("file", scratch.path().join("link")).unwrap();
+        fs::create_dir(scratch.path().join("dir")).unwrap();
+        nix::unistd::mkfifo(&scratch.path().join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        for (name, kind) in [
+            (c"file", Kind::File),
+            (c"link", Kind::Symlink),
+            (c"dir", Kind::Directory),
+            (c"fifo", Kind::Other),
+        ] {
+            let found = stat_at(dir.as_fd(), name).unwrap();
+            assert_eq!(found, statx(dir.as_fd(), name).unwrap());
+            assert_eq!(found, fstatat(dir.as_fd(), name).unwrap());
+            let expected = fs::symlink_metadata(scratch.path().join(name.to_str().unwrap())).unwrap();
+            assert_eq!(found.kind, kind);
+            assert_eq!((found.id.dev, found.id.ino), (expected.dev(), expected.ino()));
+            assert_eq!(found.mode, expected.mode() & 0o7777);
+            assert_eq!((found.links, found.size), (expected.nlink(), expected.size()));
+            assert_eq!(found.mtime_ns, expected.mtime() * 1_000_000_000 + expected.mtime_nsec());
+            assert_eq!(found.ctime_ns, expected.ctime() * 1_000_000_000 + expected.ctime_nsec());
+        }
+        assert_eq!(stat_at(dir.as_fd(), c"none"), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn an_open_file_that_was_deleted_has_no_links() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(stat(file.as_fd()).unwrap().links, 0);
+        assert_eq!(fstatat(file.as_fd(), c"").unwrap().links, 0);
+    }
+
+    #[test]
+    fn times_of_a_broken_filesystem_do_not_overflow() {
+        assert_eq!(nanoseconds(i64::MAX, 5), i64::MAX);
+        assert_eq!(nanoseconds(i64::MIN, 5), i64::MIN + 5);
+        assert_eq!(nanoseconds(-1, 999_999_999), -1);
+    }
+}
