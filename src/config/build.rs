@@ -115,7 +115,7 @@ fn scheduler(fields: &Fields, reader: &mut Reader<'_>) -> Option<Scheduler> {
 fn action(fields: &Fields, reader: &mut Reader<'_>) -> Option<Action> {
     let run = run(fields, reader);
     let out = &mut reader.out;
-    let kind = if fields.items("type").is_empty() { "" } else { fields.choice("type", out) };
+    let kind = fields.choice("type", out);
     let item = fields.items("cmd").first()?;
     for bad in command::misspelled_placeholders(&item.bytes) {
         out.warning(item.span.part(bad.range), bad.message);
@@ -156,38 +156,31 @@ fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
 
 /// Who the child runs as. A group alone keeps the daemon's user, who is root.
 fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
-    let host = reader.host;
-    for key in ["user", "group"] {
-        if !host.is_root()
-            && let Some(item) = fields.items(key).first()
-        {
-            reader.out.error(item.span, format!("only root can run tasks as another {key}"));
-            return None;
-        }
+    let (host, out) = (reader.host, &mut reader.out);
+    let [user, group] = ["user", "group"].map(|key| fields.items(key).first());
+    let either = user.or(group)?;
+    if !host.is_root() {
+        out.error(either.span, "only root can run tasks as another user or group");
+        return None;
     }
-    let group = fields.items("group").first();
-    let gid = group.map(|item| lookup(item, "group", |name| host.group(name), &mut reader.out));
-    let user = fields.items("user").first();
-    let gid = match (user, gid) {
-        (_, Some(found)) => Some(found?),
-        (None, None) => return None,
-        (Some(_), None) => None,
+    let gid = match group {
+        Some(item) => Some(look_up(item, "group", &item.bytes, |name| host.group(name), out)?),
+        None => None,
     };
-    match user {
-        Some(item) => lookup(item, "user", |name| host.user(name, gid), &mut reader.out),
-        None => host.user("0", gid).ok().flatten(),
-    }
+    let name = user.map_or(b"root".as_slice(), |item| &item.bytes);
+    look_up(either, "user", name, |name| host.user(name, gid), out)
 }
 
-/// Asks a database for a name.
-fn lookup<T>(
+/// Asks a database for the name that an item holds or implies.
+fn look_up<T>(
     item: &Text,
     what: &str,
+    name: &[u8],
     find: impl Fn(&str) -> std::io::Result<Option<T>>,
     out: &mut Diagnostics,
 ) -> Option<T> {
-    let name = quoted(&item.bytes);
-    let found = str::from_utf8(&item.bytes).map_or(Ok(None), find);
+    let found = str::from_utf8(name).map_or(Ok(None), find);
+    let name = quoted(name);
     match found {
         Ok(Some(found)) => return Some(found),
         Ok(None) => out.error(item.span, format!("there is no {what} {name} on this machine")),

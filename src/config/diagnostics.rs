@@ -250,7 +250,8 @@ fn cells(bytes: &[u8]) -> Vec<Cell> {
 /// A character as it is shown, and its width. Escaped are control characters, and those that change
 /// the direction of the text or take no room, which could hide what a line says.
 fn show(c: char) -> (String, usize) {
-    let hidden = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let direction = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    let hidden = direction || matches!(c, '\u{ad}' | '\u{feff}');
     let text = match c {
         '\t' => " ".repeat(4),
         _ if c.is_control() || hidden => c.escape_default().to_string(),

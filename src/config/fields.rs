@@ -3,7 +3,7 @@
 //! Invariant: a [`Fields`] holds only keys that its section knows and that are built, each once. An
 //! error in a value is reported by the getter that reads it, so every key is read exactly once.
 
-use super::diagnostics::{Diagnostics, Span, quoted};
+use super::diagnostics::{Diagnostics, Span, escape, quoted};
 use super::ini::{self, Text};
 use super::schema::{Key, Naming, SECTIONS, Section, Value};
 use super::suggest;
@@ -42,21 +42,18 @@ pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
         for entry in &section.entries {
             fields.add_entry(entry, out);
         }
-        let same = |known: &&mut Fields| known.is_same(&fields);
-        match all.iter_mut().find(same) {
-            None => all.push(fields),
+        match all.iter_mut().find(|known| known.is_same(&fields)) {
             Some(first) if first.name.is_empty() && first.header.file != fields.header.file => {
                 first.merge(fields, out);
+                continue;
             }
             Some(first) => {
-                let message = format!(
-                    "duplicate {}: the first is at {}",
-                    fields.title(),
-                    out.locate(first.header.into())
-                );
-                out.error(fields.header, message);
+                let place = out.locate(first.header.into());
+                out.error(fields.header, format!("duplicate {}: the first is at {place}", fields.title()));
             }
+            None => {}
         }
+        all.push(fields);
     }
     for fields in &all {
         fields.check_required(out);
@@ -104,7 +101,7 @@ impl Fields {
     #[must_use]
     pub fn title(&self) -> String {
         let blank = if self.name.is_empty() { "" } else { " " };
-        format!("[{}{blank}{}]", self.section.word, super::diagnostics::escape(self.name.as_bytes()))
+        format!("[{}{blank}{}]", self.section.word, escape(self.name.as_bytes()))
     }
 
     fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
@@ -119,9 +116,8 @@ impl Fields {
             return;
         }
         let items = entry.values.clone();
-        let (first, further) = items.split_at(items.len().min(1));
         if !key.list
-            && let Some(second) = further.first()
+            && let Some(second) = items.get(1)
         {
             let message = format!(
                 "\"{}\" takes one value, but this line continues it: a key is not indented",
@@ -129,8 +125,7 @@ impl Fields {
             );
             out.error(second.span, message);
         }
-        let on_key_line = first.first().is_some_and(|item| item.span.start >= at.end);
-        self.warn_of_indented_keys(key, if on_key_line { further } else { &items }, out);
+        self.warn_of_indented_keys(key, &items, out);
         self.add(Field { key, at, items }, out);
     }
 
@@ -149,10 +144,8 @@ impl Fields {
             let is_section =
                 item.bytes.ends_with(b"]") && word.is_some_and(|word| Section::find(word).is_some());
             if is_key || is_section {
-                let message = format!(
-                    "this indented line is an item of \"{}\": keys and sections are not indented",
-                    key.name
-                );
+                let message =
+                    format!("this is an item of \"{}\": keys and sections are not indented", key.name);
                 out.warning(item.span, message);
             }
         }
@@ -163,12 +156,8 @@ impl Fields {
             None => self.fields.push(field),
             Some(known) if known.key.list => known.items.extend(field.items),
             Some(known) => {
-                let message = format!(
-                    "duplicate key \"{}\": the first is at {}",
-                    field.key.name,
-                    out.locate(known.at.into())
-                );
-                out.error(field.at, message);
+                let place = out.locate(known.at.into());
+                out.error(field.at, format!("duplicate key \"{}\": the first is at {place}", field.key.name));
             }
         }
     }
@@ -183,12 +172,10 @@ impl Fields {
         let of_type = self.items("type").first().map(|item| item.bytes.as_slice());
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
-        let required = self.section.keys.iter().filter(|key| key.required && belongs(key));
+        let required = self.section.keys.iter().filter(|key| key.built && key.required && belongs(key));
         for key in required.filter(|key| self.items(key.name).is_empty()) {
-            out.error(
-                self.place(key.name),
-                format!("{} needs {} = {}", self.title(), key.name, key.value.syntax()),
-            );
+            let message = format!("{} needs {} = {}", self.title(), key.name, key.value.syntax());
+            out.error(self.place(key.name), message);
         }
     }
 

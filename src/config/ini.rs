@@ -293,7 +293,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_and_spans_are_exact(
-            text in prop::collection::vec(prop::sample::select(b"[]a =#\n\r\t\0\xff\xef\xbb\xbf".as_slice()), 0..80)
+            text in prop::collection::vec(
+                prop::sample::select(b"[]a =#\n\r\t\0\xff\xef\xbb\xbf".as_slice()), 0..80)
         ) {
             let mut out = Diagnostics::default();
             for section in parse(0, &text, &mut out) {

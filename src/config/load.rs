@@ -140,11 +140,13 @@ pub struct Reader<'a> {
     /// The machine.
     pub host: &'a dyn Host,
     main: &'a Path,
+    /// Directories that were asked about already.
+    directories: Vec<PathBuf>,
 }
 
 impl<'a> Reader<'a> {
     fn new(main: &'a Path, host: &'a dyn Host) -> Self {
-        Self { out: Diagnostics::default(), host, main }
+        Self { out: Diagnostics::default(), host, main, directories: Vec::new() }
     }
 
     /// The folder of the main file, empty for a bare name.
@@ -186,6 +188,10 @@ impl<'a> Reader<'a> {
             self.out.error(Place::File(file), message);
         }
         for (directory, ownership) in directories {
+            if self.directories.contains(directory) {
+                continue;
+            }
+            self.directories.push(directory.clone());
             if let Some(objection) = objection(*ownership) {
                 let directory = quoted(directory.as_os_str().as_encoded_bytes());
                 let message = format!("root cannot trust the directory {directory}: {objection}");
@@ -282,3 +288,6 @@ fn objection(Ownership { uid, gid, mode }: Ownership) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

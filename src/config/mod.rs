@@ -4,9 +4,11 @@
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
 //! values), `load` (files and includes), `build` (sections to [`Config`]), `usage` (warnings about
-//! the whole), `inline` (a configuration from options, without a file). Nothing here touches the filesystem or the user database: `load` asks
-//! a [`load::Host`] for them. The invariant: a `Config` that was returned is complete and valid;
-//! every index in it points to something.
+//! the whole), `inline` (a configuration from options, without a file).
+//!
+//! Nothing here touches the filesystem or the user database: `load` asks a [`load::Host`] for them.
+//! The invariant: a `Config` that was returned is complete and valid; every index in it points to
+//! something.
 
 mod build;
 mod command;

@@ -86,7 +86,8 @@ fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     if longest.delay_ms > limit_ms {
         let seconds = |ms: u64| format!("{} s", ms as f64 / 1000.0);
         let message = format!(
-            "tasks of scheduler {} that wait at shutdown are cancelled: its delay ({}) is longer than shutdown_timeout ({})",
+            "tasks of scheduler {} that wait at shutdown are cancelled: \
+             its delay ({}) is longer than shutdown_timeout ({})",
             longest.name,
             seconds(longest.delay_ms),
             seconds(limit_ms)

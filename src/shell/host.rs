@@ -11,9 +11,9 @@ use crate::pattern::{Component, PathPattern};
 use crate::sys;
 use crate::types::Identity;
 
-/// Largest file that is read: a thousand times a long configuration, so that a mistake such as
+/// Largest file that is read: hundreds of times a long configuration, so that a mistake such as
 /// `-c /dev/sda1` or a log file as `exclude_filter_file` ends at once.
-const FILE_SIZE_MAX: u64 = 4 << 20;
+const FILE_SIZE_MAX: u64 = 1 << 20;
 
 /// The machine this process runs on.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,7 @@ fn matching(directory: &Path, component: &Component) -> io::Result<Vec<PathBuf>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::load;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let large = scratch.path().join("large");
         File::create(&large).unwrap().set_len(FILE_SIZE_MAX + 1).unwrap();
-        assert_eq!(Machine.read(&large).unwrap_err().to_string(), "it is larger than 4 MiB");
+        assert_eq!(Machine.read(&large).unwrap_err().to_string(), "it is larger than 1 MiB");
         assert_eq!(Machine.read(scratch.path()).unwrap_err().to_string(), "it is not a regular file");
         assert_eq!(Machine.read(Path::new("/dev/zero")).unwrap_err().to_string(), "it is not a regular file");
         let missing = Machine.read(&scratch.path().join("missing")).unwrap_err();
@@ -165,5 +166,20 @@ mod tests {
         check("/missing/*.conf", &[]);
         check("/d/a.conf/*", &[]);
         check("/missing.conf", &["missing.conf"]);
+    }
+
+    #[test]
+    fn a_configuration_is_loaded_from_real_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = scratch.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path
+        };
+        let main = file("main.conf", "[daemon]\ninclude = *.conf\n");
+        file("other.conf", include_str!("../../conf/examples/shell-command.conf"));
+        let loaded = load(&main, &Machine).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.config.watches.len(), 1);
     }
 }
