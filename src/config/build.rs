@@ -122,8 +122,8 @@ fn action(fields: &Fields, reader: &mut Reader<'_>) -> Option<Action> {
     }
     match kind {
         "shell" => {
-            for bad in command::quoted_placeholders(&item.bytes) {
-                out.warning(item.span.part(bad.range), bad.message);
+            for bad in command::unsafe_placeholders(&item.bytes) {
+                out.error(item.span.part(bad.range), bad.message);
             }
             Some(Action::Shell { cmd: Template::parse(&item.bytes), run })
         }

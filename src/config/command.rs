@@ -101,30 +101,47 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
     found
 }
 
-/// Placeholders between quotes of a shell command. The value brings its own quotes, which those
-/// around it would end or turn into text: a file called `$(id)` could then run a command.
-pub fn quoted_placeholders(text: &[u8]) -> Vec<Bad> {
+/// Placeholders of a shell command that stand where quoting cannot protect their values: a file
+/// called `$(id)` or `` `id` `` could run a command there. Each value is quoted with single quotes,
+/// which is safe wherever sh reads a word, and only there.
+pub fn unsafe_placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
     let mut nesting = vec![Nesting::Plain];
+    let mut comment = false;
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
         let top = nesting.last().copied().unwrap_or(Nesting::Plain);
-        let placeholder = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes()));
-        if let Some((_, name)) = placeholder {
-            if matches!(top, Nesting::Single | Nesting::Double) {
-                let message = format!("{name} is quoted already: without the quotes around it, it is safe");
-                found.push(Bad { message, range: at..at + name.len() });
+        if let Some((_, name)) = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes())) {
+            let before = at.checked_sub(1).map(|before| text[before]);
+            if let Some(reason) = danger(&nesting, comment, before) {
+                found.push(Bad { message: format!("{name} {reason}"), range: at..at + name.len() });
             }
             at += name.len();
             continue;
         }
-        if top != Nesting::Single && top != Nesting::Double && comment_starts(text, at) {
-            break;
-        }
+        comment |= !matches!(top, Nesting::Single | Nesting::Double) && comment_starts(text, at);
         at += step(&mut nesting, top, rest);
     }
     found
+}
+
+/// Why a value is not safe at this place of a shell command.
+fn danger(nesting: &[Nesting], comment: bool, before: Option<u8>) -> Option<&'static str> {
+    let top = nesting.last().copied().unwrap_or(Nesting::Plain);
+    if comment {
+        Some("in a comment is not safe: a name may hold a newline, which ends the comment")
+    } else if nesting.contains(&Nesting::Backtick) {
+        Some("between backquotes is not safe: use $( ) instead of them")
+    } else if matches!(top, Nesting::Single | Nesting::Double) {
+        Some("is quoted already: take away the quotes around it")
+    } else if top == Nesting::Arithmetic {
+        Some("in an arithmetic expression is not safe")
+    } else if matches!(before, Some(b'\\' | b'$')) {
+        Some("behind a backslash or dollar sign is not safe: those change the quotes of its value")
+    } else {
+        None
+    }
 }
 
 /// What a byte of a shell command stands in.
@@ -135,17 +152,28 @@ enum Nesting {
     Double,
     Parenthesis,
     Backtick,
+    Arithmetic,
 }
 
 /// Reads one token and returns its length.
 fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
-    use Nesting::{Backtick, Double, Parenthesis, Plain, Single};
+    use Nesting::{Arithmetic, Backtick, Double, Parenthesis, Plain, Single};
     match (top, rest) {
+        (Arithmetic, [b')', b')', ..]) => {
+            nesting.pop();
+            return 2;
+        }
         (Single, [b'\'', ..]) | (Double, [b'"', ..]) | (Parenthesis, [b')', ..]) | (Backtick, [b'`', ..]) => {
             nesting.pop();
         }
         (Single, _) => {}
+        // What is escaped is text, unless it is a placeholder, which is looked at by itself.
+        (_, [b'\\', b'{', ..]) => {}
         (_, [b'\\', ..]) => return 2,
+        (_, [b'$', b'(', b'(', ..]) => {
+            nesting.push(Arithmetic);
+            return 3;
+        }
         (_, [b'$', b'(', ..]) => {
             nesting.push(Parenthesis);
             return 2;
@@ -153,7 +181,7 @@ fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
         (_, [b'`', ..]) => nesting.push(Backtick),
         (Plain | Parenthesis | Backtick, [b'\'', ..]) => nesting.push(Single),
         (Plain | Parenthesis | Backtick, [b'"', ..]) => nesting.push(Double),
-        (Plain | Parenthesis | Backtick, [b'(', ..]) => nesting.push(Parenthesis),
+        (Plain | Parenthesis | Backtick | Arithmetic, [b'(', ..]) => nesting.push(Parenthesis),
         _ => {}
     }
     1
@@ -247,25 +275,32 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_between_quotes_of_a_shell_command_are_found() {
-        let count = |text: &str| quoted_placeholders(text.as_bytes()).len();
+    fn placeholders_where_quoting_does_not_help_are_found() {
+        let count = |text: &str| unsafe_placeholders(text.as_bytes()).len();
         let cases = [
             ("a {pathname}", 0),
             ("a \"{pathname}\"", 1),
             ("a '{pathname}' {pathname}", 1),
             ("a \"$(basename {pathname})\"", 0),
-            ("a \"`basename {pathname}`\"", 0),
+            ("a `basename {pathname}`", 1),
+            ("a \"`basename {pathname}`\"", 1),
             ("a \"$(echo \"{pathname}\")\"", 1),
             ("a \"x\"{pathname}'y'", 0),
             ("a \\\"{pathname}", 0),
+            ("a \\{pathname}", 1),
+            ("a \\\\{pathname}", 1),
+            ("a ${pathname}", 1),
+            ("a $(({task_id} + 1))", 1),
+            ("a $(( (1) )) {pathname}", 0),
             ("(a \"b\" {pathname}) '{filename}'", 1),
-            ("a {pathname} # don't {pathname}", 0),
+            ("a {pathname} # don't {pathname} {filename}", 2),
+            ("a x#{pathname}", 0),
         ];
         for (text, expected) in cases {
             assert_eq!(count(text), expected, "{text}");
         }
-        let bad = quoted_placeholders(b"a '{pathname}'").remove(0);
-        assert_eq!(bad.message, "{pathname} is quoted already: without the quotes around it, it is safe");
+        let bad = unsafe_placeholders(b"a '{pathname}'").remove(0);
+        assert_eq!(bad.message, "{pathname} is quoted already: take away the quotes around it");
         assert_eq!(bad.range, 3..13);
     }
 
@@ -282,7 +317,7 @@ mod tests {
         fn any_bytes_are_judged(text in prop::collection::vec(
             prop::sample::select(b"'\"\\ $()`#{}pathnme_\xff\t".as_slice()), 0..60)
         ) {
-            for bad in misspelled_placeholders(&text).into_iter().chain(quoted_placeholders(&text)) {
+            for bad in misspelled_placeholders(&text).into_iter().chain(unsafe_placeholders(&text)) {
                 prop_assert!(bad.range.end <= text.len());
             }
             let _ = split(&text);

@@ -132,9 +132,13 @@ impl Options {
             self.read("-x", text, |text| Err::<(), _>(Bad::whole(text, "the command is empty")));
         }
         let misspelled = command::misspelled_placeholders(text);
-        for bad in misspelled.into_iter().chain(command::quoted_placeholders(text)) {
+        for bad in misspelled {
             let span = self.span("-x", text).part(bad.range);
             self.out.warning(span, bad.message);
+        }
+        for bad in command::unsafe_placeholders(text) {
+            let span = self.span("-x", text).part(bad.range);
+            self.out.error(span, bad.message);
         }
         Template::parse(text)
     }
@@ -202,8 +206,12 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_command_are_warned_of() {
-        let options = Inline { command: b"echo '{pathname}' {pathnam}".to_vec(), ..inline() };
+        let options = Inline { command: b"echo {pathname} {pathnam}".to_vec(), ..inline() };
         let warnings = from_command_line(&options).unwrap().warnings;
-        assert_eq!(warnings.iter().count(), 2);
+        assert_eq!(warnings.iter().count(), 1);
+        refuse(
+            &Inline { command: b"echo '{pathname}'".to_vec(), ..inline() },
+            "-x:1:7: error: {pathname} is quoted already: take away the quotes around it",
+        );
     }
 }

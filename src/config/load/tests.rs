@@ -417,7 +417,7 @@ fn mistakes_in_commands_and_lists_are_warned_of() {
     );
     check(
         "type = shell\ncmd = a \"{pathname}\"",
-        "m:3:10: warning: {pathname} is quoted already: without the quotes around it, it is safe",
+        "m:3:10: error: {pathname} is quoted already: take away the quotes around it",
     );
     check(
         "type = exec\ncmd = a > b",
