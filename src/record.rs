@@ -55,13 +55,21 @@ pub struct Record {
     pub message: String,
     /// `key=value` pairs.
     pub fields: Vec<(&'static str, Vec<u8>)>,
+    /// Somebody asked for it: it is logged whatever the level is.
+    pub asked_for: bool,
 }
 
 impl Record {
     /// A record without fields.
     #[must_use]
     pub fn new(level: Level, name: &LogName, message: impl Into<String>) -> Self {
-        Self { level, name: name.clone(), message: message.into(), fields: Vec::new() }
+        Self { level, name: name.clone(), message: message.into(), fields: Vec::new(), asked_for: false }
+    }
+
+    /// One that is logged whatever the level is.
+    #[must_use]
+    pub fn asked_for(name: &LogName, message: impl Into<String>) -> Self {
+        Self { asked_for: true, ..Self::new(Level::Info, name, message) }
     }
 
     /// Adds one `key=value`.

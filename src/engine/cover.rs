@@ -86,10 +86,16 @@ impl Member {
                 own_end | names | EventKind::Delete.bit() | wanted | self_events_as_name_events(wanted)
             }
             Role::Seek { .. } => own_end | names,
-            Role::Root => wanted | tree | own_end,
-            Role::Below => wanted | tree,
+            Role::Root => wanted | tree | own_end | sources(config),
+            Role::Below => wanted | tree | sources(config),
         }
     }
+}
+
+/// Whoever gets IN_MOVED_TO is told where it came from, which may be any other watch's directory.
+fn sources(config: &Config) -> u32 {
+    let told = config.event_maps.iter().any(|map| map.mask() & EventKind::MovedTo.bit() != 0);
+    if told { EventKind::MovedFrom.bit() } else { 0 }
 }
 
 /// A watched file's IN_DELETE_SELF and IN_MOVE_SELF are seen as its directory's events.

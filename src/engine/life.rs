@@ -172,8 +172,7 @@ impl Engine {
     pub(super) fn log_status(&mut self) {
         let name = self.config.daemon.logname.clone();
         let config = Rc::clone(&self.config);
-        // Asked for by a person: told whatever the level is.
-        let record = Record::new(Level::Info, &name, "status")
+        let record = Record::asked_for(&name, "status")
             .field("directories", self.tree.watched().to_string())
             .field("to_visit", self.arrivals.len().to_string())
             .field("waiting", self.tasks.waiting().to_string())
@@ -187,7 +186,7 @@ impl Engine {
         self.out.push(Effect::Log(record));
         let counts = self.directories_by_watch();
         for (watch, count) in config.watches.iter().zip(counts) {
-            let record = Record::new(Level::Info, &watch.logname, "status of watch")
+            let record = Record::asked_for(&watch.logname, "status of watch")
                 .field("watch", &watch.name)
                 .field("directories", count.to_string());
             self.out.push(Effect::Log(record));

@@ -78,7 +78,7 @@ impl Log {
     /// Takes a record, if its level is wanted. It is written by the next [`Log::flush`], or now, if
     /// there is no room otherwise.
     pub fn write(&mut self, record: &Record) {
-        if !self.enabled(record.level, &record.name) {
+        if !record.asked_for && !self.enabled(record.level, &record.name) {
             return;
         }
         self.make_line(record);

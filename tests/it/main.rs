@@ -1,6 +1,15 @@
 //! Integration tests: the real binary, a scratch directory, the kernel that runs here.
 //!
 //! Nothing waits for a time, everything for a condition with a deadline; [`scratch`] has the helpers.
+//! That something does not happen is shown by something later that does: events keep their order.
 
 mod basics;
+mod children;
+mod command_line;
+mod configuration;
+mod hostile_names;
+mod life;
+mod logging;
+mod reload;
+mod schedulers;
 mod scratch;

@@ -1,7 +1,8 @@
 //! A directory to play in, and the daemon as a child of the test.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -72,11 +73,59 @@ impl Scratch {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Writes the configuration; `@` in it stands for the scratch directory.
-    pub fn config(&self, text: &str) -> PathBuf {
-        let folder = self.folder.path().to_str().expect("TMPDIR is UTF-8");
-        self.write("rinotifyd.conf", text.replace('@', folder))
+    /// What the file holds, as bytes; empty when it is not there.
+    pub fn bytes(&self, name: impl AsRef<Path>) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_default()
     }
+
+    /// The complete lines of the file.
+    pub fn lines(&self, name: impl AsRef<Path>) -> Vec<String> {
+        let text = self.read(name);
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.split_terminator('\n').map(str::to_owned).collect()
+    }
+
+    /// Moves `from` to `to`, both in the scratch directory.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> PathBuf {
+        let to = self.path(to);
+        fs::rename(self.path(from), &to).unwrap();
+        to
+    }
+
+    /// Puts a file there whole, by renaming: no reader sees half of it.
+    pub fn replace(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        self.write(format!("{name}.new"), text);
+        self.rename(format!("{name}.new"), name)
+    }
+
+    /// `text` with the path of the scratch directory for the `@` of every `@/`.
+    pub fn expand(&self, text: &str) -> String {
+        let folder = self.folder.path().to_str().expect("TMPDIR is UTF-8");
+        text.replace("@/", &format!("{folder}/"))
+    }
+
+    /// Writes the configuration, see [`Scratch::expand`].
+    pub fn config(&self, text: &str) -> PathBuf {
+        self.replace("rinotifyd.conf", self.expand(text))
+    }
+
+    /// Lets other users in.
+    pub fn open_to_all(&self) {
+        fs::set_permissions(self.folder.path(), Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Whether the test runs as root. If not, says on the real standard error what is not tested;
+/// cargo hides what `eprintln!` writes in a test that passes. Where everything has to be tested,
+/// that is a failure.
+pub fn is_root(what: &str) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("RINOTIFYD_REQUIRE_TOOLS").is_none(), "only root can test: {what}");
+    let text = format!("\n*** NOT TESTED, because it takes root: {what} ***\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    false
 }
 
 /// The binary under test, without any arguments.
@@ -99,6 +148,11 @@ impl Daemon {
     pub fn start(scratch: &Scratch, config: &str, args: &[&str]) -> Self {
         let mut command = rinotifyd();
         command.arg("-c").arg(scratch.config(config)).args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that is, or becomes, the daemon; does not wait for anything.
+    pub fn spawn(mut command: Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -135,10 +189,83 @@ impl Daemon {
         self.wait_log_line(text, |line| line.contains(text));
     }
 
+    /// The logged lines that hold `text`.
+    pub fn lines(&self, text: &str) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// Waits until as many lines as that hold `text`.
+    #[track_caller]
+    pub fn wait_lines(&mut self, count: usize, text: &str) -> Vec<String> {
+        self.wait_alive(
+            |daemon| daemon.lines(text).len() >= count,
+            &format!("{count} lines with {text:?} in the log"),
+        );
+        self.lines(text)
+    }
+
+    /// Asks for the status and returns its line.
+    #[track_caller]
+    pub fn status(&mut self) -> String {
+        self.ask_status(": status directories=")
+    }
+
+    /// Asks how many directories are watched for this watch.
+    #[track_caller]
+    pub fn directories(&mut self, watch: &str) -> usize {
+        let line = self.ask_status(&format!(": status of watch watch={watch} "));
+        field(&line, "directories").parse().unwrap()
+    }
+
+    /// Waits until as many directories are watched for this watch.
+    #[track_caller]
+    pub fn wait_directories(&mut self, watch: &str, count: usize) {
+        let mut last = 0;
+        let holds = poll(&mut || {
+            last = self.directories(watch);
+            last == count
+        });
+        assert!(holds, "{last} directories for {watch}, not {count}; it logged:\n{}", self.log());
+    }
+
+    #[track_caller]
+    fn ask_status(&mut self, text: &str) -> String {
+        let known = self.lines(text).len();
+        self.signal(Signal::SIGUSR1);
+        self.wait_lines(known + 1, text).remove(known)
+    }
+
+    /// Asks for the status until its line has `text`.
+    #[track_caller]
+    pub fn wait_status(&mut self, text: &str) {
+        let mut last = String::new();
+        let holds = poll(&mut || {
+            last = self.status();
+            last.contains(text)
+        });
+        assert!(holds, "no {text:?} in {last:?}; it logged:\n{}", self.log());
+    }
+
+    /// Gives it another configuration and waits until it says so.
+    #[track_caller]
+    pub fn reload(&mut self, scratch: &Scratch, config: &str) {
+        scratch.config(config);
+        let known = self.lines("configuration reloaded").len();
+        self.signal(Signal::SIGHUP);
+        self.wait_lines(known + 1, "configuration reloaded");
+    }
+
     /// Waits for a condition; the log is shown when it does not come.
     #[track_caller]
-    pub fn wait_for(&mut self, condition: impl Fn() -> bool, what: &str) {
+    pub fn wait_for(&mut self, mut condition: impl FnMut() -> bool, what: &str) {
         self.wait_alive(|_| condition(), what);
+    }
+
+    /// Waits until a file in the scratch directory has as many lines, and returns them.
+    #[track_caller]
+    pub fn wait_ran(&mut self, scratch: &Scratch, name: &str, count: usize) -> Vec<String> {
+        self.wait_for(|| scratch.lines(name).len() >= count, &format!("{count} lines in {name}"));
+        scratch.lines(name)
     }
 
     #[track_caller]
@@ -151,7 +278,7 @@ impl Daemon {
 
     /// Waits for a condition as long as the daemon lives; the condition may come with its last breath.
     #[track_caller]
-    fn wait_alive(&mut self, condition: impl Fn(&Self) -> bool, what: &str) {
+    fn wait_alive(&mut self, mut condition: impl FnMut(&Self) -> bool, what: &str) {
         let mut ended = None;
         let mut holds = false;
         poll(&mut || {
@@ -194,7 +321,8 @@ impl Daemon {
         log
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
@@ -212,6 +340,26 @@ impl Drop for Daemon {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The value of `key=value` in a logged line; only for values that need no quotes.
+#[track_caller]
+pub fn field<'a>(line: &'a str, key: &str) -> &'a str {
+    let found = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("no {key} in {line:?}"))
+}
+
+/// Milliseconds from one logged line to another, from the times they begin with. The wall clock
+/// knows nothing of the daemon's delays, so a delay may seem a few milliseconds shorter.
+pub fn millis_between(from: &str, to: &str) -> i64 {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    (time_of_day(to) - time_of_day(from)).rem_euclid(DAY)
+}
+
+/// Of a line such as `2026-11-23T14:05:09.123+01:00 info sched: started`.
+fn time_of_day(line: &str) -> i64 {
+    let part = |range: std::ops::Range<usize>| line[range].parse::<i64>().unwrap();
+    ((part(11..13) * 60 + part(14..16)) * 60 + part(17..19)) * 1000 + part(20..23)
 }
 
 /// Appends line by line until the end; bytes that are not UTF-8 are replaced.
