@@ -8,7 +8,7 @@ STATIC_MAX     = 1048576
 RELEASE_BINARY = $(or $(CARGO_TARGET_DIR),target)/release/rinotifyd
 
 .DEFAULT_GOAL := build
-.PHONY: help build test demo smoke static size clean
+.PHONY: help build test demo smoke bench static size clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -27,6 +27,9 @@ demo: build ## run the shell-command example in a scratch directory and check wh
 
 smoke: build ## try the release binary from the outside
 	tests/smoke.sh $(RELEASE_BINARY)
+
+bench: ## measure it beside bare C loops; ONLY=latency,storm QUICK=1 IDLE_SECONDS=5 BINARY=FILE
+	$(CARGO) bench --locked --bench bench
 
 static: ## one static binary for TARGET, in target/static/TARGET/rinotifyd
 	tools/static.sh $(TARGET)

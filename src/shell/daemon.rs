@@ -226,10 +226,12 @@ impl<'a> Daemon<'a> {
     /// Leaves the events to themselves for a moment, or waits for them again.
     fn wait_for_events(&mut self, pause: bool) -> Result<(), Error> {
         if pause != self.pace.waiting {
-            let interest = if pause { Interest::NONE } else { Interest::READ };
-            self.reactor
-                .modify(self.inotify_token, &self.inotify, interest)
-                .map_err(|errno| Error::new("epoll_ctl", b"", errno))?;
+            let outcome = if pause {
+                self.reactor.pause(&self.inotify)
+            } else {
+                self.reactor.resume(self.inotify_token, &self.inotify, Interest::READ)
+            };
+            outcome.map_err(|errno| Error::new("epoll_ctl", b"", errno))?;
             self.pace.waiting = pause;
         }
         Ok(())

@@ -89,13 +89,26 @@ impl Reactor {
         Ok(token)
     }
 
-    /// Waits for something else, or for nothing for a while.
+    /// Waits for a descriptor no longer until [`Reactor::resume`]; its token stays.
+    ///
+    /// It leaves epoll altogether: inotify wakes its waiters without saying what for, so that an
+    /// interest in nothing would still wake the sleeper for each event (`ep_poll_callback` in the
+    /// kernel's `fs/eventpoll.c`).
     ///
     /// # Errors
     ///
     /// As `epoll_ctl(2)`.
-    pub fn modify(&self, token: Token, fd: impl AsFd, interest: Interest) -> Result<(), Errno> {
-        self.epoll.modify(fd, token.pack(), interest)
+    pub fn pause(&self, fd: impl AsFd) -> Result<(), Errno> {
+        self.epoll.delete(fd)
+    }
+
+    /// Waits again for a descriptor that was paused.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl(2)`.
+    pub fn resume(&self, token: Token, fd: impl AsFd, interest: Interest) -> Result<(), Errno> {
+        self.epoll.add(fd, token.pack(), interest)
     }
 
     /// Waits for a descriptor no longer; to be called before it is closed.

@@ -1,0 +1,60 @@
+//! Memory does not grow with what has happened.
+
+use std::fs;
+use std::path::Path;
+
+use crate::lab::Lab;
+use crate::process::{NOTHING, Process, watching};
+use crate::report;
+
+const MAP: &str = "IN_CLOSE_WRITE = job\nIN_MOVED_FROM = cancel:job\nIN_MOVED_TO = job";
+
+/// What an allocator may need more the second time, in KiB: a few pages.
+const GROWTH_MAX: f64 = 32.0;
+
+pub fn measure(lab: &Lab) {
+    let count = lab.count(100_000);
+    compare(lab, &format!("flat: RSS gained by {count} renames of a file"), count, |dir, times| {
+        fs::write(dir.join("file-0"), "").unwrap();
+        rename(dir, "file", times);
+    });
+    compare(lab, &format!("flat: RSS gained by {count} renames of a directory"), count, |dir, times| {
+        fs::create_dir_all(dir.join("dir-0/sub")).unwrap();
+        rename(dir, "dir", times);
+        fs::remove_dir_all(dir.join(format!("dir-{times}"))).unwrap();
+    });
+    let count = lab.count(30_000);
+    compare(lab, &format!("flat: RSS gained by {count} x mkdir, write, rm -r"), count, |dir, times| {
+        for number in 0..times {
+            let new = dir.join(format!("new-{number}"));
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join("file"), "x").unwrap();
+            fs::remove_dir_all(new).unwrap();
+        }
+    });
+}
+
+/// To another name every time.
+fn rename(dir: &Path, name: &str, times: usize) {
+    for number in 0..times {
+        let path = |number: usize| dir.join(format!("{name}-{number}"));
+        fs::rename(path(number), path(number + 1)).unwrap();
+    }
+}
+
+/// The first fifth makes the room that is needed, the rest must get along with it.
+fn compare(lab: &Lab, what: &str, count: usize, work: impl Fn(&Path, usize)) {
+    let dir = lab.dir();
+    let scheduler = NOTHING.replace("dirs = yes", "dirs = no");
+    let daemon = Process::daemon(lab, &watching(dir.path(), &scheduler, MAP));
+    work(dir.path(), count / 5);
+    daemon.settle();
+    let before = daemon.rss_kib();
+    work(dir.path(), count);
+    daemon.settle();
+    let status = daemon.status();
+    assert_eq!(status["waiting"], 0);
+    report::value(what, daemon.rss_kib() - before, "KiB", GROWTH_MAX);
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    report::remark("      overflows meanwhile", status["overflows"] as f64, "");
+}

@@ -1,0 +1,209 @@
+//! The programs that are measured: started, asked, ended; and what `/proc` says about them.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::lab::Lab;
+
+/// Nothing takes longer; what does is broken.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A program under measurement.
+pub struct Process {
+    child: Child,
+    lines: Receiver<(Instant, String)>,
+}
+
+impl Process {
+    fn start(mut command: Command, to_output: bool) -> Self {
+        command.stdin(Stdio::null());
+        let output = if to_output { Stdio::piped() } else { Stdio::null() };
+        let errors = if to_output { Stdio::inherit() } else { Stdio::piped() };
+        let mut child = command.stdout(output).stderr(errors).spawn().unwrap();
+        let stream: Box<dyn Read + Send> = match (child.stdout.take(), child.stderr.take()) {
+            (Some(output), _) => Box::new(output),
+            (None, Some(errors)) => Box::new(errors),
+            (None, None) => unreachable!("one of them is a pipe"),
+        };
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                // Nobody listens any more: read on, so that the writer never waits.
+                let _ = sender.send((Instant::now(), line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Starts the daemon and waits until it watches. The log holds warnings, and what the daemon
+    /// says about itself.
+    pub fn daemon(lab: &Lab, config: &str) -> Self {
+        Self::daemon_timed(lab, config).0
+    }
+
+    /// As [`Process::daemon`]; tells how long it took as well.
+    pub fn daemon_timed(lab: &Lab, config: &str) -> (Self, Duration) {
+        let path = lab.folder().join("rinotifyd.conf");
+        fs::write(&path, format!("[log]\nlevel = warning\n[log daemon]\nlevel = info\n{config}")).unwrap();
+        let mut command = Command::new(&lab.binary);
+        command.arg("-c").arg(&path);
+        let start = Instant::now();
+        let process = Self::start(command, false);
+        let (ready, _) = process.wait_line(|line| line.split_whitespace().any(|word| word == "ready"));
+        (process, ready - start)
+    }
+
+    /// Starts a C program and waits until it watches.
+    pub fn program(lab: &Lab, name: &str, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Self {
+        let mut command = Command::new(lab.program(name));
+        command.args(args.iter().map(|arg| arg.as_ref()));
+        let process = Self::start(command, true);
+        process.wait_line(|line| line == "ready");
+        process
+    }
+
+    fn wait_line(&self, wanted: impl Fn(&str) -> bool) -> (Instant, String) {
+        loop {
+            match self.lines.recv_timeout(DEADLINE) {
+                Ok((at, line)) if wanted(&line) => return (at, line),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => panic!("it says nothing more"),
+                Err(RecvTimeoutError::Disconnected) => panic!("it has ended"),
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// The numbers of the daemon's status.
+    pub fn status(&self) -> HashMap<String, u64> {
+        while self.lines.try_recv().is_ok() {}
+        self.signal(Signal::SIGUSR1);
+        let (_, line) = self.wait_line(|line| line.contains(" overflows="));
+        let numbers = line.split_whitespace().filter_map(|word| {
+            let (name, value) = word.split_once('=')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        numbers.collect()
+    }
+
+    /// Waits until the daemon's status is as wanted.
+    pub fn wait_status(&self, wanted: impl Fn(&HashMap<String, u64>) -> bool) {
+        wait(|| wanted(&self.status()), Duration::from_millis(100));
+    }
+
+    /// Waits until it has used no processor for a fifth of a second.
+    pub fn settle(&self) {
+        let mut before = self.cpu_micros();
+        wait(
+            || {
+                let now = self.cpu_micros();
+                std::mem::replace(&mut before, now) + 50.0 > now
+            },
+            Duration::from_millis(200),
+        );
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// A number of `/proc/PID/status`.
+    pub fn proc_status(&self, name: &str) -> f64 {
+        field(&self.proc("status"), name)
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> f64 {
+        self.proc_status("VmRSS")
+    }
+
+    /// Resident memory in KiB, what is shared divided among those who share it.
+    pub fn pss_kib(&self) -> f64 {
+        field(&self.proc("smaps_rollup"), "Pss")
+    }
+
+    /// Processor time of all threads, in user and kernel.
+    pub fn cpu_micros(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = tasks.flatten().map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()).unwrap_or_default()
+        });
+        nanos.sum::<f64>() / 1_000.0
+    }
+
+    /// Whether it sleeps: 2 when it went to sleep and was woken up once more.
+    pub fn switches(&self) -> f64 {
+        self.proc_status("voluntary_ctxt_switches") + self.proc_status("nonvoluntary_ctxt_switches")
+    }
+
+    /// The mask of the last watch, in hexadecimal: that of the deepest directory.
+    pub fn watch_mask(&self) -> String {
+        let folder = format!("/proc/{}/fdinfo", self.child.id());
+        let mut last = None;
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("inotify ")) {
+                let number = |name: &str| {
+                    let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+                    u32::from_str_radix(word.unwrap_or("0"), 16).unwrap()
+                };
+                last = last.max(Some((number("wd:"), number("mask:"))));
+            }
+        }
+        let mut mask = String::new();
+        write!(mask, "{:x}", last.expect("it watches something").1).unwrap();
+        mask
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn field(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Waits until a condition holds.
+pub fn wait(mut condition: impl FnMut() -> bool, pause: Duration) {
+    let start = Instant::now();
+    loop {
+        thread::sleep(pause);
+        if condition() {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "what is waited for does not come");
+    }
+}
+
+/// The part of a configuration that watches everything below `dir`. `sections` has a scheduler,
+/// `map` the lines of an event map.
+pub fn watching(dir: &Path, scheduler: &str, map: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "[scheduler job]\n{scheduler}\n[event_map map]\n{map}\n\
+         [watch all]\npath = {dir}\nevent_map = map\nrec = yes\nauto_add = yes\n"
+    )
+}
+
+/// A scheduler that takes events about directories only, so that those about files start nothing.
+pub const NOTHING: &str = "type = exec\ncmd = /bin/true\nfiles = no\ndirs = yes\ndelay = 1h";
