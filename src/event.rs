@@ -82,6 +82,9 @@ impl EventKind {
 /// Bytes before the name in a `struct inotify_event`.
 pub const HEADER_SIZE: usize = 16;
 
+/// The largest event: a name of 255 bytes and its NUL.
+pub const SIZE_MAX: usize = HEADER_SIZE + 256;
+
 /// One event as read from the inotify descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawEvent<'a> {

@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 /// Gives every directory of a scan the next wd and finds it empty.
 fn answer(engine: &mut Engine, scan: &Scan, next_wd: &mut i32, effects: &mut Vec<Effect>) {
     for item in &scan.items {
-        let result = Ok(Seen { wd: Wd(*next_wd), entries: Vec::new() });
+        let result = Ok(Seen { wd: Wd(*next_wd), entries: Vec::new(), remote: None });
         *next_wd += 1;
         engine.step(0, Input::Scanned { node: item.node, result, queued: 0 }, effects);
     }
@@ -54,7 +54,7 @@ fn watching() -> (Engine, Wd) {
     let mut engine = Engine::new(config, Options { dry_run: false, default_max_jobs: 4 }, 0);
     let mut effects = Vec::new();
     let mut next_wd = 1;
-    engine.step(0, Input::Start, &mut effects);
+    engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
     while engine.has_work() || !effects.is_empty() {
         for effect in std::mem::take(&mut effects) {
             if let Effect::Scan(scan) = effect {
@@ -74,7 +74,7 @@ fn cost(engine: &mut Engine, wd: Wd, events: &[(EventKind, u32, &[u8])]) -> usiz
     for &(kind, cookie, name) in events {
         let event = RawEvent { wd, mask: kind.bit(), cookie, name };
         let size = HEADER_SIZE + 16;
-        engine.step(1, Input::Filled { bytes: size }, &mut effects);
+        engine.step(1, Input::Filled { bytes: size, emptied: true, wall_ns: 0 }, &mut effects);
         engine.step(1, Input::Event { event, size }, &mut effects);
         engine.step(1, Input::Drained, &mut effects);
     }

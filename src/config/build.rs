@@ -253,6 +253,7 @@ fn watch(
     let paths = fields.list("path", out, parse_path);
     let event_map = watch_map(fields, names, event_maps, out);
     let (rec, auto_add) = (fields.flag("rec", out), fields.flag("auto_add", out));
+    let rescan_ms = fields.duration("rescan", out);
     let logname = log_name(fields, &fields.name, out);
     let mut exclude = fields.list("exclude_filter", out, expression::compile);
     for file in fields.items("exclude_filter_file") {
@@ -260,7 +261,7 @@ fn watch(
             exclude.extend(report(&line, expression::compile(&line.bytes), &mut reader.out));
         }
     }
-    Watch { name: fields.name.clone(), logname, paths, event_map, rec, auto_add, exclude }
+    Watch { name: fields.name.clone(), logname, paths, event_map, rec, auto_add, rescan_ms, exclude }
 }
 
 /// The event map a watch names, or one made for its `default_sched`.

@@ -75,6 +75,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             event_map: 0,
             rec: inline.recursive,
             auto_add: inline.recursive,
+            rescan_ms: 0,
             exclude: Vec::new(),
         }],
     };

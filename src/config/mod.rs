@@ -199,6 +199,8 @@ pub struct Watch {
     pub rec: bool,
     /// Directories that appear below later are watched too.
     pub auto_add: bool,
+    /// Compare with the disk this often; 0 = never.
+    pub rescan_ms: Millis,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.
     pub exclude: Vec<Regex>,

@@ -234,7 +234,7 @@ pub static SECTIONS: &[Section] = &[
             key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
             key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
             key("logname", Value::Name, "", "log name; the section's name unless set"),
-            key("rescan", Value::Duration, "0", "reconcile this often; 0 = never").later(),
+            key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
             key("catch_up", CATCH_UP, "no", "events to make up at start").later(),
         ],
     },

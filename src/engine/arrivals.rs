@@ -31,6 +31,8 @@ pub enum News {
     Moved,
     /// Nothing is new but its mask, or a doubt whether it is still the same directory.
     Verify,
+    /// Events about it may have been missed; see `reconcile`.
+    Changed,
 }
 
 /// An entry of a listing whose events are held.
@@ -95,6 +97,14 @@ impl Arrivals {
     #[must_use]
     pub fn peek(&self) -> Option<&Visit> {
         self.visits.front()
+    }
+
+    /// Takes all visits of one kind out; their pins pass to the caller.
+    pub fn take_all(&mut self, news: News) -> Vec<Visit> {
+        let all = std::mem::take(&mut self.visits);
+        let (taken, kept): (VecDeque<Visit>, _) = all.into_iter().partition(|visit| visit.news == news);
+        self.visits = kept;
+        taken.into()
     }
 
     /// How many directories are to be looked at.

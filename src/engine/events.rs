@@ -1,15 +1,11 @@
 //! What one inotify event means for the tree, and in which order that and its delivery happen.
 
-use std::rc::Rc;
-
 use super::arrivals::News;
-use super::cover::Role;
 use super::pairing::{Deferred, Half, PAIR_WAIT_MS};
 use super::routing::Occurrence;
-use super::tree::{NodeId, ROOT};
+use super::tree::NodeId;
 use super::{Engine, Timer};
 use crate::event::{EventKind, IN_ISDIR, RawEvent};
-use crate::record::{Level, Record};
 
 impl Engine {
     pub(super) fn on_event(&mut self, event: &RawEvent<'_>) {
@@ -185,32 +181,6 @@ impl Engine {
             }
         } else if self.pairing.next_age().is_some() {
             self.arm_pairs();
-        }
-    }
-
-    fn on_overflow(&mut self) {
-        self.counters.overflows += 1;
-        let name = self.config.daemon.logname.clone();
-        let count = self.counters.overflows;
-        self.log(Level::Error, &name, |_| {
-            Record::new(Level::Error, &name, "the kernel's event queue overflowed and events were lost; raise fs.inotify.max_queued_events")
-                .field("overflows", count.to_string())
-        });
-        self.deliver_overflow();
-    }
-
-    /// IN_Q_OVERFLOW belongs to no directory: every watch gets it once, for its first root.
-    fn deliver_overflow(&mut self) {
-        let kind = EventKind::QOverflow;
-        let mut told = Vec::new();
-        for node in self.tree.subtree(ROOT) {
-            for member in self.covers.members(self.tree.cover(node)).to_vec() {
-                if member.role == Role::Root && !told.contains(&member.watch) {
-                    told.push(member.watch);
-                    let event = Occurrence { node, name: b"", kind, is_dir: false, src: None };
-                    self.deliver_to(&Rc::clone(&self.config), &member, &event);
-                }
-            }
         }
     }
 }

@@ -16,7 +16,9 @@ use super::message::{Effect, Signal};
 use super::scheduling::KILL_AFTER_MS;
 
 impl Engine {
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, wall_ns: i64) {
+        self.emptied_at_ns = wall_ns;
+        self.arm_rescans();
         self.seek_all();
     }
 
@@ -38,6 +40,7 @@ impl Engine {
         self.move_tasks(&old_config);
         self.adopt_schedulers();
         self.move_watches(&old_config);
+        self.arm_rescans();
         self.log_daemon(Level::Info, "configuration reloaded");
         self.dispatch();
     }
@@ -50,7 +53,7 @@ impl Engine {
             .map(|scheduler| place(&scheduler.name).and_then(|index| u16::try_from(index).ok()))
             .collect();
         let new_config = std::mem::replace(&mut self.config, Rc::clone(old_config));
-        for job in self.tasks.select(|task| new_of[usize::from(task.sched)].is_none()) {
+        for job in self.tasks.select(&|task| new_of[usize::from(task.sched)].is_none()) {
             self.drop_task(job);
         }
         self.config = new_config;
@@ -140,10 +143,10 @@ impl Engine {
     /// Waiting tasks are cancelled, running ones told to end.
     fn cancel_all(&mut self) {
         self.phase = Phase::Terminating;
-        for job in self.tasks.select(|task| matches!(task.state, State::Waiting(_) | State::Ready(_))) {
+        for job in self.tasks.select(&super::tasks::Task::waits) {
             self.remove_task(job, Level::Warning, "task cancelled: shutdown");
         }
-        for job in self.tasks.select(|task| task.state == State::Running) {
+        for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Warning, job, "task terminated: shutdown", &[]);
             self.out.push(Effect::Signal { job, signal: Signal::Terminate });
         }
@@ -152,7 +155,7 @@ impl Engine {
 
     fn kill_all(&mut self) {
         self.phase = Phase::Killing;
-        for job in self.tasks.select(|task| task.state == State::Running) {
+        for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Error, job, "task killed: shutdown", &[]);
             self.out.push(Effect::Signal { job, signal: Signal::Kill });
         }

@@ -17,11 +17,18 @@ use crate::types::{ExitStatus, Wd};
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Begin: look for the watch paths.
-    Start,
+    Start {
+        /// Nanoseconds of the wall clock, with which changes on disk are compared.
+        wall_ns: i64,
+    },
     /// One `read(2)` of the inotify descriptor took this many bytes; its events follow.
     Filled {
         /// Bytes read.
         bytes: usize,
+        /// The kernel's queue is empty now.
+        emptied: bool,
+        /// Nanoseconds of the wall clock, before the read.
+        wall_ns: i64,
     },
     /// One event of that read.
     Event {
@@ -36,6 +43,13 @@ pub enum Input<'a> {
     Tick {
         /// See [`Input`].
         queued: usize,
+        /// Nanoseconds of the wall clock.
+        wall_ns: i64,
+    },
+    /// Something was mounted or unmounted.
+    Mounts {
+        /// Where.
+        points: Vec<Vec<u8>>,
     },
     /// There is time for a piece of long work; see [`super::Engine::has_work`].
     Spare,
@@ -156,6 +170,11 @@ pub enum List {
     Everything,
     /// All entries, and whether somebody holds a regular file open for writing.
     Writers,
+    /// The same, and which entries were made, moved or changed since.
+    Changes {
+        /// Nanoseconds of the wall clock.
+        since_ns: i64,
+    },
 }
 
 /// What was found in a directory.
@@ -165,6 +184,9 @@ pub struct Seen {
     pub wd: Wd,
     /// Its content, as much as was asked for.
     pub entries: Vec<Entry>,
+    /// For a watch path or one on the way to it: the name of a filesystem on which changes may be
+    /// made that the kernel does not see.
+    pub remote: Option<&'static str>,
 }
 
 /// One directory entry.
@@ -174,6 +196,8 @@ pub struct Entry {
     pub name: Box<[u8]>,
     /// What it is.
     pub kind: EntryKind,
+    /// Its inode has changed since the moment that was asked for.
+    pub changed: bool,
 }
 
 /// What a directory entry is.
@@ -201,7 +225,10 @@ pub enum ScanError {
     /// No right to read it.
     Denied,
     /// `fs.inotify.max_user_watches` is reached (ENOSPC).
-    NoSpace,
+    NoSpace {
+        /// Its value, if it can be read.
+        limit: Option<u64>,
+    },
     /// Anything else, in words.
     Other(String),
 }

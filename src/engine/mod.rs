@@ -18,6 +18,7 @@ mod life;
 pub mod message;
 pub mod names;
 mod pairing;
+mod reconcile;
 mod routing;
 mod scheduling;
 mod tasks;
@@ -36,6 +37,7 @@ use arrivals::{Arrivals, Visit};
 use cover::Covers;
 pub use message::{Effect, Input};
 use pairing::Pairing;
+use reconcile::{Pass, Rescan, Starvation};
 pub use tasks::JobId;
 use tasks::Tasks;
 pub use tree::NodeId;
@@ -63,6 +65,9 @@ enum Timer {
     Pairs,
     Resume,
     Shutdown,
+    Starved,
+    /// The number is a watch's.
+    Rescan(u16),
 }
 
 /// Whether the daemon takes new work.
@@ -112,6 +117,12 @@ pub struct Engine {
     /// No child is started before this timer; how often in a row that was so.
     start_pause: Option<TimerId>,
     start_failures: u32,
+    /// When the kernel's queue was last seen empty, and whether the current read empties it.
+    emptied_at_ns: i64,
+    reading: Option<i64>,
+    pass: Option<Pass>,
+    starvation: Option<Starvation>,
+    rescans: Vec<Rescan>,
     phase: Phase,
     ready: bool,
     counters: Counters,
@@ -143,6 +154,11 @@ impl Engine {
             pairs_timer: None,
             start_pause: None,
             start_failures: 0,
+            emptied_at_ns: 0,
+            reading: None,
+            pass: None,
+            starvation: None,
+            rescans: Vec::new(),
             phase: Phase::Running,
             ready: false,
             counters: Counters::default(),
@@ -161,14 +177,18 @@ impl Engine {
         self.now = self.now.max(now);
         std::mem::swap(&mut self.out, effects);
         match input {
-            Input::Start => self.start(),
-            Input::Filled { bytes } => self.read_end += bytes as u64,
+            Input::Start { wall_ns } => self.start(wall_ns),
+            Input::Filled { bytes, emptied, wall_ns } => {
+                self.read_end += bytes as u64;
+                self.reading = emptied.then_some(wall_ns);
+            }
             Input::Event { event, size } => {
                 self.position += size as u64;
                 self.on_event(&event);
             }
             Input::Drained => self.on_drained(),
-            Input::Tick { queued } => self.on_tick(queued),
+            Input::Tick { queued, wall_ns } => self.on_tick(queued, wall_ns),
+            Input::Mounts { points } => self.on_mounts(&points),
             Input::Spare => self.visit_some(),
             Input::Scanned { node, result, queued } => self.on_scanned(node, result, self.mark(queued)),
             Input::Started { job } => self.on_started(job),
@@ -206,11 +226,13 @@ impl Engine {
     }
 
     fn on_drained(&mut self) {
+        // What the kernel dropped, it dropped after this moment.
+        self.emptied_at_ns = self.reading.take().unwrap_or(self.emptied_at_ns);
         self.release_passed();
         self.dispatch();
     }
 
-    fn on_tick(&mut self, queued: usize) {
+    fn on_tick(&mut self, queued: usize, wall_ns: i64) {
         while let Some((_, timer)) = self.wheel.pop_expired(self.now) {
             match timer {
                 Timer::Delay(slot) => self.on_delay_over(slot),
@@ -222,6 +244,8 @@ impl Engine {
                 }
                 Timer::Resume => self.start_pause = None,
                 Timer::Shutdown => self.on_shutdown_timeout(),
+                Timer::Starved => self.on_starved(),
+                Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
             }
         }
         self.dispatch();

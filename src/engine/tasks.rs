@@ -85,6 +85,14 @@ pub struct Task {
     pub not_before: Millis,
 }
 
+impl Task {
+    /// Whether its action has not begun.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self.state, State::Waiting(_) | State::Ready(_))
+    }
+}
+
 /// What is known only of a task that runs or has just ended.
 #[derive(Debug, Default)]
 pub struct Running {
@@ -335,7 +343,7 @@ impl Tasks {
 
     /// All tasks for which `wanted`, oldest first.
     #[must_use]
-    pub fn select(&self, wanted: impl Fn(&Task) -> bool) -> Vec<JobId> {
+    pub fn select(&self, wanted: &dyn Fn(&Task) -> bool) -> Vec<JobId> {
         let mut found = Vec::new();
         for (index, slot) in (0_u32..).zip(&self.slots) {
             if let Some(task) = slot.as_ref().filter(|task| wanted(task)) {

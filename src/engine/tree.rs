@@ -354,6 +354,14 @@ impl Tree {
         found
     }
 
+    /// The directories directly below, detached ones too.
+    #[must_use]
+    pub fn children(&self, node: NodeId) -> Vec<NodeId> {
+        let mut found = Vec::new();
+        self.children_into(node, &mut found);
+        found
+    }
+
     fn children_into(&self, node: NodeId, found: &mut Vec<NodeId>) {
         let mut child = self.at(node).first_child;
         while child != NONE {

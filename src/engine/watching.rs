@@ -13,7 +13,6 @@ use super::arrivals::{Held, News, Visit};
 use super::cover::{CoverId, Member, Role};
 use super::message::{Effect, Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use super::routing::Occurrence;
-use super::tasks::State;
 use super::tree::{NodeId, ROOT};
 use crate::config::Config;
 use crate::event::EventKind;
@@ -121,6 +120,11 @@ impl Engine {
         }
     }
 
+    /// Something other than an event says that there is a directory of this name.
+    pub(super) fn discover(&mut self, parent: NodeId, name: &[u8], news: News) {
+        self.adopt(parent, name, news, Known::Before);
+    }
+
     /// Gives a child a node, if a watch covers it, and queues a visit unless it had one already.
     fn adopt(&mut self, parent: NodeId, name: &[u8], news: News, known: Known) {
         let cover = self.cover_of_child(parent, name, known);
@@ -180,10 +184,11 @@ impl Engine {
             return false;
         }
         let wanted = self.tree.is_linked(visit.node) && self.tree.cover(visit.node) != CoverId::NONE;
-        if !wanted {
+        let goes = wanted && !self.must_starve(visit.node);
+        if !goes {
             self.tree.unpin(visit.node);
         }
-        wanted
+        goes
     }
 
     fn scan(&self, parent: Option<NodeId>, first: Item) -> Scan {
@@ -223,7 +228,7 @@ impl Engine {
     }
 
     /// Whether the directory is a watch path or on the way to one.
-    fn leads_to_root(&self, node: NodeId) -> bool {
+    pub(super) fn leads_to_root(&self, node: NodeId) -> bool {
         self.covers.members(self.tree.cover(node)).iter().any(|member| member.role != Role::Below)
     }
 
@@ -241,6 +246,7 @@ impl Engine {
         let closes = self.covers.mask(cover) & EventKind::CloseWrite.bit() != 0;
         match visit.news {
             News::Verify => List::Nothing,
+            News::Changed => List::Changes { since_ns: self.changed_since_ns() },
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
             News::Existing => List::Nothing,
             News::Created if closes => List::Writers,
@@ -280,13 +286,18 @@ impl Engine {
             Some(_) => {}
             None => {
                 self.tree.bind(node, seen.wd);
-                self.found(node);
+                self.found(node, seen.remote);
             }
         }
         if visit.news == News::Verify {
             return;
         }
+        self.fed();
         self.seek_children(node, visit.news);
+        if visit.news == News::Changed {
+            self.compare(node, seen.entries);
+            return;
+        }
         self.enter(node, visit.news, seen.entries, mark);
     }
 
@@ -298,11 +309,21 @@ impl Engine {
     }
 
     /// The watch path, or a part of it, is there: its parent need not look out for it any more.
-    fn found(&mut self, node: NodeId) {
+    fn found(&mut self, node: NodeId, remote: Option<&str>) {
+        let config = Rc::clone(&self.config);
         for member in self.covers.members(self.tree.cover(node)).to_vec() {
-            if member.role == Role::Root {
-                let watch = member.watch(&Rc::clone(&self.config)).logname.clone();
-                self.log_watch(Level::Info, &watch, "watching", node, b"");
+            if member.role != Role::Root {
+                continue;
+            }
+            let watch = member.watch(&config);
+            self.log_watch(Level::Info, &watch.logname, "watching", node, b"");
+            if let Some(remote) = remote
+                && watch.rescan_ms == 0
+            {
+                let message = format!(
+                    "changes made elsewhere to {remote} are not reported; set rescan to look for them"
+                );
+                self.log_watch(Level::Warning, &watch.logname, &message, node, b"");
             }
         }
         self.note_found(node);
@@ -365,7 +386,7 @@ impl Engine {
             let appeared = match news {
                 News::Created => Some(EventKind::Create),
                 News::Moved => Some(EventKind::MovedTo),
-                News::Existing | News::Verify => continue,
+                News::Existing | News::Verify | News::Changed => continue,
             };
             let closed = news == News::Created && entry.kind == EntryKind::File;
             held.insert(entry.name, Held { is_dir, appeared, closed });
@@ -423,10 +444,7 @@ impl Engine {
                 self.log_unwatched(Level::Warning, node, "no permission to read it");
                 self.drop_unseen(node);
             }
-            ScanError::NoSpace => {
-                self.log_unwatched(Level::Error, node, "fs.inotify.max_user_watches is reached; raise it");
-                self.drop_unseen(node);
-            }
+            ScanError::NoSpace { limit } => self.on_no_space(node, *limit),
             ScanError::Other(text) => {
                 self.log_unwatched(level.max(Level::Warning), node, text);
                 self.drop_unseen(node);
@@ -577,8 +595,7 @@ impl Engine {
         let mut nodes = self.tree.subtree(top);
         let pinned: HashSet<NodeId> =
             nodes.iter().copied().filter(|node| self.tree.is_pinned(*node)).collect();
-        let waits = |state| matches!(state, State::Waiting(_) | State::Ready(_));
-        for job in self.tasks.select(|task| waits(task.state) && pinned.contains(&task.subject.node)) {
+        for job in self.tasks.select(&|task| task.waits() && pinned.contains(&task.subject.node)) {
             self.remove_task(job, Level::Warning, &format!("task cancelled: its directory left: {why}"));
         }
         nodes.reverse();
@@ -607,6 +624,7 @@ impl Engine {
     }
 
     fn tell_ready(&mut self) {
+        self.end_pass();
         if !self.ready && self.arrivals.is_empty() && self.in_flight.is_empty() {
             self.ready = true;
             let name = self.config.daemon.logname.clone();

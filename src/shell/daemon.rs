@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 
 use super::children::Children;
 use super::log::Log;
+use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::Scanner;
 use crate::config::Config;
@@ -68,6 +69,7 @@ pub struct Daemon<'a> {
     timer: Timer,
     armed: Option<Millis>,
     signals: Signals,
+    mounts: Option<Mounts>,
     log: Log,
     log_token: Option<Token>,
     logname: LogName,
@@ -108,6 +110,10 @@ impl<'a> Daemon<'a> {
             reactor.add(&inotify, Source::Inotify, Interest::READ).map_err(failed("epoll_ctl"))?;
         reactor.add(&timer, Source::Timer, Interest::READ).map_err(failed("epoll_ctl"))?;
         reactor.add(&signals, Source::Signals, Interest::READ).map_err(failed("epoll_ctl"))?;
+        let mounts = Mounts::open();
+        if let Some(mounts) = &mounts {
+            reactor.add(mounts, Source::Mounts, Interest::PRIORITY).map_err(failed("epoll_ctl"))?;
+        }
         let queue_is_long = Limit::QueuedEvents.read().is_ok_and(|length| length >= PACE_QUEUE_MIN);
         let now = clock::now();
         Ok(Self {
@@ -118,6 +124,7 @@ impl<'a> Daemon<'a> {
             timer,
             armed: None,
             signals,
+            mounts,
             log,
             log_token: None,
             logname: config.daemon.logname.clone(),
@@ -137,7 +144,7 @@ impl<'a> Daemon<'a> {
     ///
     /// A broken epoll, timer, signal or inotify descriptor; nothing else is fatal.
     pub fn run(&mut self) -> Result<(), Error> {
-        self.step(Input::Start);
+        self.step(Input::Start { wall_ns: clock::wall_ns() });
         self.carry_out();
         let mut ready = Vec::new();
         while !self.done {
@@ -175,6 +182,7 @@ impl<'a> Daemon<'a> {
                 Some(Source::Output(key)) => {
                     self.children.read(&mut self.reactor, &mut self.log, key);
                 }
+                Some(Source::Mounts) => self.take_mounts(),
                 Some(Source::Inotify | Source::Timer | Source::Log) | None => {}
             }
         }
@@ -182,7 +190,7 @@ impl<'a> Daemon<'a> {
             self.timer.acknowledge().map_err(|errno| Error::new("read timerfd", b"", errno))?;
             self.armed = None;
             let queued = self.queued();
-            self.step(Input::Tick { queued });
+            self.step(Input::Tick { queued, wall_ns: clock::wall_ns() });
             self.carry_out();
         }
         Ok(())
@@ -197,9 +205,10 @@ impl<'a> Daemon<'a> {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
             let mut buffer = std::mem::take(&mut self.buffer);
+            let wall_ns = clock::wall_ns();
             let read = self.inotify.read(&mut buffer);
             let bytes = read.map_err(|errno| Error::new("read inotify", b"", errno))?;
-            self.take_events(&buffer[..bytes]);
+            self.take_events(&buffer[..bytes], wall_ns);
             self.buffer = buffer;
             self.carry_out();
             any |= bytes > 0;
@@ -211,16 +220,27 @@ impl<'a> Daemon<'a> {
         self.wait_for_events(any && self.pace.enabled && (follows || self.pace.waiting))
     }
 
-    fn take_events(&mut self, bytes: &[u8]) {
+    fn take_events(&mut self, bytes: &[u8], wall_ns: i64) {
         if bytes.is_empty() {
             return;
         }
         let now = clock::now();
-        self.engine.step(now, Input::Filled { bytes: bytes.len() }, &mut self.effects);
+        // The kernel fills the buffer as far as the next event fits.
+        let emptied = bytes.len() + event::SIZE_MAX <= EVENT_BUFFER_SIZE;
+        let filled = Input::Filled { bytes: bytes.len(), emptied, wall_ns };
+        self.engine.step(now, filled, &mut self.effects);
         for (event, size) in event::parse(bytes) {
             self.engine.step(now, Input::Event { event, size }, &mut self.effects);
         }
         self.engine.step(now, Input::Drained, &mut self.effects);
+    }
+
+    fn take_mounts(&mut self) {
+        let points = self.mounts.as_mut().map(Mounts::changes).unwrap_or_default();
+        if !points.is_empty() {
+            self.step(Input::Mounts { points });
+            self.carry_out();
+        }
     }
 
     /// Leaves the events to themselves for a moment, or waits for them again.

@@ -1,6 +1,6 @@
 //! The daemon around the engine: what the kernel says becomes inputs, effects become system calls.
 //!
-//! Read `daemon` first, then `reactor` (whom it waits for), `scan` and `children` (what it does),
+//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts` and `children` (what it does),
 //! `log` and `lines` (what it says), `host` (where the configuration comes from). Nothing here
 //! decides what the engine could decide.
 
@@ -9,5 +9,6 @@ pub mod daemon;
 pub mod host;
 pub mod lines;
 pub mod log;
+pub mod mounts;
 pub mod reactor;
 pub mod scan;

@@ -20,6 +20,8 @@ pub enum Source {
     Timer,
     /// Signals to the daemon.
     Signals,
+    /// A change of mounts.
+    Mounts,
     /// The log can be written to again.
     Log,
     /// A child's output; the number is the children's.

@@ -10,8 +10,9 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
-use crate::sys::dir;
+use crate::sys::dir::{self, FsType};
 use crate::sys::inotify::Inotify;
+use crate::sys::limits::Limit;
 use crate::sys::stat::{self, Kind};
 use crate::sys::writer::{Writer, writer};
 use crate::sys::{Errno, Error};
@@ -78,9 +79,9 @@ impl Scanner {
         let watched =
             if item.replace { inotify.set_mask(fd, item.mask) } else { inotify.watch(fd, item.mask) };
         let wd = watched.map_err(|errno| failed("watch", &path, errno))?;
-        // A directory that cannot be listed is still watched: what is new in it will be told.
         let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path, errno))?;
-        Ok(Seen { wd, entries })
+        let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
+        Ok(Seen { wd, entries, remote })
     }
 
     fn list(&mut self, dir: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
@@ -92,13 +93,18 @@ impl Scanner {
             if wanted == List::Directories && kind != Kind::Directory {
                 return;
             }
+            let changed = match wanted {
+                List::Changes { since_ns } => changed(dir, name, since_ns),
+                _ => true,
+            };
+            let look_for_writers = matches!(wanted, List::Writers | List::Changes { .. });
             let kind = match kind {
                 Kind::Directory => EntryKind::Directory,
-                Kind::File if wanted == List::Writers => file_kind(dir, name),
+                Kind::File if changed && look_for_writers => file_kind(dir, name),
                 Kind::File => EntryKind::File,
                 Kind::Symlink | Kind::Other => EntryKind::Other,
             };
-            entries.push(Entry { name: name.into(), kind });
+            entries.push(Entry { name: name.into(), kind, changed });
         })?;
         Ok(entries)
     }
@@ -128,12 +134,17 @@ fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
     }
 }
 
+/// What cannot be asked has vanished, and a listing that comes later shows it so.
+fn changed(dir: BorrowedFd<'_>, name: &[u8], since_ns: i64) -> bool {
+    stat::stat_at(dir, &c_path(name)).is_ok_and(|stat| stat.ctime_ns >= since_ns)
+}
+
 fn failed(op: &'static str, path: &[u8], errno: Errno) -> ScanError {
     match errno {
         Errno::ENOENT => ScanError::NotFound,
         Errno::ENOTDIR | Errno::ELOOP => ScanError::NotDirectory,
         Errno::EACCES | Errno::EPERM => ScanError::Denied,
-        Errno::ENOSPC if op == "watch" => ScanError::NoSpace,
+        Errno::ENOSPC if op == "watch" => ScanError::NoSpace { limit: Limit::Watches.read().ok() },
         _ => ScanError::Other(Error::new(op, path, errno).to_string()),
     }
 }

@@ -49,6 +49,13 @@ pub fn wall() -> WallTime {
     WallTime { secs, millis: since_epoch.subsec_millis(), offset_secs: zone_offset(secs) }
 }
 
+/// The wall clock in nanoseconds since 1970, to be compared with the times of files.
+#[must_use]
+pub fn wall_ns() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap_or(TimeSpec::new(0, 0));
+    now.tv_sec().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec())
+}
+
 /// Seconds east of Greenwich at that moment. Beyond the range of a 32-bit `time_t` the offset is
 /// that of its last second, so that only the zone is off by an hour in summer, and not the year.
 #[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]

@@ -291,7 +291,13 @@ mod tests {
     type Opener = fn(BorrowedFd<'_>, &[u8]) -> Result<OwnedFd, Errno>;
 
     /// Both ways, so that the one for old kernels is tested on a new one.
-    const OPENERS: [Opener; 2] = [open_beneath_in_steps, open_beneath_by_components];
+    fn openers() -> Vec<Opener> {
+        if open_beneath_in_steps(open(Path::new("/")).as_fd(), b"").err() == Some(Errno::ENOSYS) {
+            eprintln!("this kernel has no openat2: only the other way is tested");
+            return vec![open_beneath_by_components];
+        }
+        vec![open_beneath_in_steps, open_beneath_by_components]
+    }
 
     fn open(path: &Path) -> OwnedFd {
         open_trusted(&CString::new(path.as_os_str().as_bytes()).unwrap()).unwrap()
@@ -314,7 +320,7 @@ mod tests {
         symlink("a", scratch.path().join("link")).unwrap();
         symlink("/", scratch.path().join("a/root")).unwrap();
         let root = open(scratch.path());
-        for opener in OPENERS {
+        for opener in openers() {
             for path in ["a", "a/b c", "a/b c/d", "a//b c/./d", "a/"] {
                 let expected = identity(open(&scratch.path().join(path)).as_fd()).unwrap();
                 let found = opener(root.as_fd(), path.as_bytes()).unwrap();
@@ -361,12 +367,12 @@ mod tests {
         }
         path.pop();
         assert!(path.len() > 10_000);
-        for opener in OPENERS {
+        for opener in openers() {
             let found = opener(root.as_fd(), &path).unwrap();
             assert_eq!(identity(found.as_fd()), identity(at.as_fd()));
         }
         let long = [b'x'; 5000];
-        for opener in OPENERS {
+        for opener in openers() {
             assert_eq!(opener(root.as_fd(), &long).unwrap_err(), Errno::ENAMETOOLONG);
         }
         drop(at);

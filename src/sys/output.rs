@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, SockType, getsockopt, send, sockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 
@@ -109,7 +109,7 @@ impl Output {
 }
 
 fn choose(stream: OwnedFd) -> (OwnedFd, Way) {
-    if getsockopt(&stream, sockopt::SockType).is_ok_and(|kind| kind != SockType::Raw) {
+    if getsockopt(&stream, sockopt::SockType).is_ok() {
         return (stream, Way::Socket);
     }
     if stat(stream.as_fd()).is_ok_and(|stat| stat.kind == Kind::File) {

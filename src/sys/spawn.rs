@@ -16,6 +16,9 @@
 //!   the process do the same (`nptl(7)`), and the child sees its parent's threads.
 //! - The kernel makes memory undumpable when its owner changes user (`prctl(2)`, PR_SET_DUMPABLE),
 //!   so the new user cannot trace the child while it still shares the daemon's memory.
+//!
+//! An emulator of user programs (qemu-user) forks instead and does not wait: there, and only there,
+//! a failure comes as exit status 127, as from a shell.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::fmt;
@@ -381,6 +384,17 @@ mod tests {
         CString::new(path.as_os_str().as_bytes()).unwrap()
     }
 
+    /// Whether an emulator makes the child a copy, so that failures come as exit status 127.
+    fn emulated() -> bool {
+        let shell = Shell::new("true");
+        let spawned = Spawner::new().unwrap().spawn(&Spawn { cwd: c"/none", ..shell.spawn(PLAIN) });
+        if let Ok(pid) = spawned {
+            assert_eq!(wait(pid), ExitStatus::Exited(127));
+            eprintln!("memory is not shared with children here: failures are not tested");
+        }
+        spawned.is_ok()
+    }
+
     fn wait(pid: Pid) -> ExitStatus {
         let (reaped, status) = wait_for(pid).unwrap().unwrap();
         assert_eq!(reaped, pid);
@@ -466,6 +480,9 @@ mod tests {
 
     #[test]
     fn leads_its_own_group() {
+        if emulated() {
+            return;
+        }
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
         let shell = Shell::new("read line; sleep 1000 & wait");
         let mut spawner = Spawner::new().unwrap();
@@ -551,6 +568,9 @@ mod tests {
             assert!(status.contains(line), "{line:?} {status}");
         }
         assert!(nix::unistd::Uid::effective().is_root(), "the parent changed too");
+        if emulated() {
+            return;
+        }
         let private = tempfile::tempdir().unwrap();
         fs::set_permissions(private.path(), Permissions::from_mode(0o700)).unwrap();
         let cwd = path(private.path());
@@ -569,6 +589,9 @@ mod tests {
 
     #[test]
     fn candidates_are_tried_as_execvp_does() {
+        if emulated() {
+            return;
+        }
         let scratch = tempfile::tempdir().unwrap();
         let script = scratch.path().join("script");
         fs::write(&script, "exit 7\n").unwrap();
@@ -584,6 +607,9 @@ mod tests {
 
     #[test]
     fn a_failed_step_is_named_and_leaves_no_child() {
+        if emulated() {
+            return;
+        }
         let shell = Shell::new("true");
         let mut spawner = Spawner::new().unwrap();
         let error = spawner.spawn(&Spawn { cwd: c"/none", ..shell.spawn(PLAIN) }).unwrap_err();

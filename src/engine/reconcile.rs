@@ -1,0 +1,316 @@
+//! Comparing the tree on disk with what the engine knows, and making up what was missed.
+//!
+//! A *pass* lists directories again: after the kernel dropped events, for `rescan`, when the limit
+//! of watches is lifted. What changed since a moment of the wall clock gets its events made up,
+//! unknown directories are watched, vanished ones dropped. Here an event may be told twice; none
+//! may be lost.
+
+use std::collections::HashSet;
+
+use super::arrivals::News;
+use super::cover::{CoverId, Role};
+use super::message::{Entry, EntryKind};
+use super::routing::Occurrence;
+use super::tree::{NodeId, ROOT};
+use super::wheel::TimerId;
+use super::{Engine, Timer};
+use crate::event::EventKind;
+use crate::record::{Level, Record};
+use crate::types::Millis;
+
+/// A change of inode is stamped with a clock that ticks every few milliseconds, so it can seem older
+/// than it is; a remote filesystem has a clock of its own.
+const CLOCK_MARGIN_NS: i64 = 1_000_000_000;
+
+/// Between two attempts to watch directories for which there was no room; doubled up to the last.
+const STARVED_FIRST_MS: Millis = 1_000;
+const STARVED_LAST_MS: Millis = 60_000;
+
+/// So many directories without a watch are named in the log; the others are counted.
+const STARVED_NAMED_MAX: usize = 10;
+
+/// A comparison that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// What changed since then, in nanoseconds of the wall clock, is told.
+    pub since_ns: i64,
+}
+
+/// A watch with `rescan`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rescan {
+    watch: u16,
+    timer: TimerId,
+    /// When it was last begun.
+    since_ns: i64,
+}
+
+/// The kernel has no room for more watches.
+#[derive(Debug)]
+pub(super) struct Starvation {
+    /// Since when directories have gone unwatched.
+    since_ns: i64,
+    timer: TimerId,
+    delay_ms: Millis,
+    /// One directory is being tried.
+    probing: bool,
+}
+
+impl Engine {
+    /// The kernel dropped events (IN_Q_OVERFLOW): all that happened since its queue was last seen
+    /// empty is looked for on disk.
+    pub(super) fn on_overflow(&mut self) {
+        self.counters.overflows += 1;
+        let name = self.config.daemon.logname.clone();
+        self.log(Level::Error, &name, |engine| {
+            let text = "the kernel's event queue overflowed; the trees are compared with the disk \
+                        (to make this rare, raise fs.inotify.max_queued_events)";
+            Record::new(Level::Error, &name, text)
+                .field("overflows", engine.counters.overflows.to_string())
+                .field("directories", engine.tree.watched().to_string())
+        });
+        self.deliver_overflow();
+        let nodes = self.tree.subtree(ROOT);
+        self.start_pass(&nodes, self.emptied_at_ns);
+    }
+
+    /// IN_Q_OVERFLOW belongs to no directory: every watch gets it once, for its first root.
+    fn deliver_overflow(&mut self) {
+        let config = std::rc::Rc::clone(&self.config);
+        let kind = EventKind::QOverflow;
+        let mut told = HashSet::new();
+        for node in self.tree.subtree(ROOT) {
+            for member in self.covers.members(self.tree.cover(node)).to_vec() {
+                if member.role == Role::Root && told.insert(member.watch) {
+                    let event = Occurrence { node, name: b"", kind, is_dir: false, src: None };
+                    self.deliver_to(&config, &member, &event);
+                }
+            }
+        }
+    }
+
+    /// Looks at these directories again. A pass that is under way reaches back further, if need be,
+    /// and begins anew for what it has seen already.
+    fn start_pass(&mut self, nodes: &[NodeId], since_ns: i64) {
+        let since_ns = self.pass.map_or(since_ns, |pass| pass.since_ns.min(since_ns));
+        self.pass = Some(Pass { since_ns });
+        for visit in self.arrivals.take_all(News::Changed) {
+            self.tree.unpin(visit.node);
+        }
+        for &node in nodes {
+            if self.tree.is_linked(node) && self.tree.cover(node) != CoverId::NONE {
+                self.push_visit(node, News::Changed);
+            }
+        }
+    }
+
+    /// What [`Engine::start_pass`] looks for.
+    pub(super) fn changed_since_ns(&self) -> i64 {
+        self.pass.map_or(i64::MAX, |pass| pass.since_ns.saturating_sub(CLOCK_MARGIN_NS))
+    }
+
+    /// Nothing is left to be looked at.
+    pub(super) fn end_pass(&mut self) {
+        if self.pass.is_some() && self.arrivals.is_empty() && self.in_flight.is_empty() {
+            self.pass = None;
+            self.log_daemon(Level::Info, "the trees and the disk are the same again");
+        }
+    }
+
+    /// A directory was listed again.
+    pub(super) fn compare(&mut self, node: NodeId, entries: Vec<Entry>) {
+        let names: HashSet<&[u8]> = entries.iter().map(|entry| &*entry.name).collect();
+        for child in self.tree.children(node) {
+            if self.tree.is_linked(child) && !names.contains(self.tree.name(child)) {
+                self.vanished(child);
+            }
+        }
+        self.tell_deleted(&[node], |name| !names.contains(name));
+        for entry in &entries {
+            let is_dir = entry.kind == EntryKind::Directory;
+            if is_dir || entry.kind == EntryKind::Other && self.leads_to_root(node) {
+                // A directory that was moved here brings older files along, which are new here.
+                let news = if entry.changed { News::Created } else { News::Changed };
+                self.discover(node, &entry.name, news);
+            }
+            if entry.changed {
+                self.tell_changed(node, entry, is_dir);
+            }
+        }
+    }
+
+    fn tell_changed(&mut self, node: NodeId, entry: &Entry, is_dir: bool) {
+        // Whether it was made or moved here, nobody knows any more.
+        let mut kinds = vec![EventKind::Create, EventKind::MovedTo];
+        if entry.kind == EntryKind::File {
+            kinds.push(EventKind::CloseWrite);
+        }
+        for kind in kinds {
+            self.counters.made_up += 1;
+            self.deliver(&Occurrence { node, name: &entry.name, kind, is_dir, src: None });
+        }
+    }
+
+    fn vanished(&mut self, child: NodeId) {
+        let nodes = self.tree.subtree(child);
+        self.tell_deleted(&nodes, |_| true);
+        let parent = self.tree.parent(child);
+        let name = self.tree.name(child).to_vec();
+        self.abandon(child, "it is gone");
+        if let Some(parent) = parent {
+            self.lost_child(parent, &name);
+        }
+    }
+
+    /// Tasks that wait for something that is gone see IN_DELETE.
+    fn tell_deleted(&mut self, nodes: &[NodeId], gone: impl Fn(&[u8]) -> bool) {
+        if !nodes.iter().any(|node| self.tree.is_pinned(*node)) {
+            return;
+        }
+        let nodes: HashSet<NodeId> = nodes.iter().copied().collect();
+        let concerns = |task: &super::tasks::Task| {
+            task.waits() && nodes.contains(&task.subject.node) && gone(&task.subject.name)
+        };
+        for job in self.tasks.select(&concerns) {
+            let Some(task) = self.tasks.get(job) else { continue };
+            let (node, name, is_dir) = (task.subject.node, task.subject.name.clone(), task.subject.is_dir);
+            self.counters.made_up += 1;
+            self.deliver(&Occurrence { node, name: &name, kind: EventKind::Delete, is_dir, src: None });
+        }
+    }
+
+    /// Something was mounted or unmounted at these places.
+    pub(super) fn on_mounts(&mut self, points: &[Vec<u8>]) {
+        for node in self.tree.subtree(ROOT) {
+            if self.tree.is_linked(node) && self.leads_to_root(node) {
+                self.push_visit(node, News::Verify);
+            }
+        }
+        for point in points {
+            self.doubt(point);
+        }
+    }
+
+    /// Looks again at what is at this path, if it is in a watched tree.
+    fn doubt(&mut self, path: &[u8]) {
+        let mut node = ROOT;
+        let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).peekable();
+        while let Some(name) = names.next() {
+            match self.tree.child(node, name) {
+                Some(child) => node = child,
+                None if names.peek().is_none() => return self.discover(node, name, News::Created),
+                None => return,
+            }
+        }
+        if !self.leads_to_root(node) {
+            self.push_visit(node, News::Verify);
+        }
+    }
+
+    /// There is no room for this watch (ENOSPC); the directory keeps its node and is tried again.
+    pub(super) fn on_no_space(&mut self, node: NodeId, limit: Option<u64>) {
+        if let Some(starvation) = &mut self.starvation {
+            if starvation.probing {
+                starvation.probing = false;
+                starvation.delay_ms = STARVED_LAST_MS.min(starvation.delay_ms * 2);
+                starvation.timer = self.wheel.insert(self.now + starvation.delay_ms, Timer::Starved);
+            }
+            return;
+        }
+        let timer = self.wheel.insert(self.now + STARVED_FIRST_MS, Timer::Starved);
+        // What starved before this, and was fed too little, is still looked at from then on.
+        let since_ns = self.pass.map_or(self.emptied_at_ns, |pass| pass.since_ns.min(self.emptied_at_ns));
+        let delay_ms = STARVED_FIRST_MS;
+        self.starvation = Some(Starvation { since_ns, timer, delay_ms, probing: false });
+        let name = self.config.daemon.logname.clone();
+        self.log(Level::Error, &name, |engine| {
+            let limit = limit.map_or("unknown".to_owned(), |limit| limit.to_string());
+            Record::new(Level::Error, &name, "no room for more watches; raise fs.inotify.max_user_watches")
+                .field("max_user_watches", limit)
+                .field("watched", engine.tree.watched().to_string())
+                .field("path", engine.tree.path_of(node, b""))
+        });
+    }
+
+    /// While there is no room, only one directory at a time is tried.
+    pub(super) fn must_starve(&mut self, node: NodeId) -> bool {
+        self.tree.wd(node).is_none() && self.starvation.as_ref().is_some_and(|starvation| !starvation.probing)
+    }
+
+    pub(super) fn on_starved(&mut self) {
+        let hungry = self.hungry();
+        let Some(starvation) = &mut self.starvation else { return };
+        starvation.probing = true;
+        match hungry.first() {
+            None => self.fed(),
+            Some(&node) => {
+                self.log_hungry(&hungry);
+                self.push_visit(node, News::Changed);
+            }
+        }
+    }
+
+    /// Directories that should be watched and are not.
+    fn hungry(&self) -> Vec<NodeId> {
+        let mut nodes = self.tree.subtree(ROOT);
+        nodes.retain(|node| {
+            self.tree.is_linked(*node)
+                && self.tree.wd(*node).is_none()
+                && self.tree.cover(*node) != CoverId::NONE
+        });
+        nodes
+    }
+
+    fn log_hungry(&mut self, hungry: &[NodeId]) {
+        let name = self.config.daemon.logname.clone();
+        self.log(Level::Warning, &name, |engine| {
+            let named = hungry.iter().take(STARVED_NAMED_MAX);
+            let named: Vec<_> = named.map(|node| engine.tree.path_of(*node, b"")).collect();
+            Record::new(Level::Warning, &name, "directories without a watch")
+                .field("watched", engine.tree.watched().to_string())
+                .field("unwatched", hungry.len().to_string())
+                .field("such_as", named.join(&b' '))
+        });
+    }
+
+    /// A directory was watched that had to wait: there may be room for the others.
+    pub(super) fn fed(&mut self) {
+        let Some(Starvation { since_ns, timer, .. }) =
+            self.starvation.take_if(|starvation| starvation.probing)
+        else {
+            return;
+        };
+        self.wheel.cancel(timer);
+        let hungry = self.hungry();
+        if hungry.is_empty() {
+            self.log_daemon(Level::Info, "all directories are watched again");
+        }
+        self.start_pass(&hungry, since_ns);
+    }
+
+    /// Starts the clocks of all watches with `rescan`.
+    pub(super) fn arm_rescans(&mut self) {
+        for rescan in std::mem::take(&mut self.rescans) {
+            self.wheel.cancel(rescan.timer);
+        }
+        for (watch, config) in (0_u16..).zip(&self.config.watches) {
+            if config.rescan_ms > 0 {
+                let timer = self.wheel.insert(self.now + config.rescan_ms, Timer::Rescan(watch));
+                self.rescans.push(Rescan { watch, timer, since_ns: self.emptied_at_ns });
+            }
+        }
+    }
+
+    pub(super) fn on_rescan(&mut self, watch: u16, wall_ns: i64) {
+        let every_ms = self.config.watches[usize::from(watch)].rescan_ms;
+        let Some(rescan) = self.rescans.iter_mut().find(|rescan| rescan.watch == watch) else { return };
+        let since_ns = std::mem::replace(&mut rescan.since_ns, wall_ns);
+        rescan.timer = self.wheel.insert(self.now + every_ms, Timer::Rescan(watch));
+        let mut nodes = self.tree.subtree(ROOT);
+        nodes.retain(|node| {
+            let members = self.covers.members(self.tree.cover(*node));
+            members.iter().any(|member| member.watch == watch)
+        });
+        self.start_pass(&nodes, since_ns);
+    }
+}
