@@ -42,7 +42,6 @@ impl Engine {
         self.move_watches(&old_config);
         self.arm_rescans();
         self.log_daemon(Level::Info, "configuration reloaded");
-        self.dispatch();
     }
 
     fn move_tasks(&mut self, old_config: &Rc<Config>) {
@@ -126,7 +125,6 @@ impl Engine {
             }
             Phase::Terminating | Phase::Killing => self.kill_all(),
         }
-        self.exit_when_done();
     }
 
     pub(super) fn on_shutdown_timeout(&mut self) {
@@ -137,7 +135,6 @@ impl Engine {
             // A child that survives SIGKILL hangs in the kernel.
             Phase::Killing => self.out.push(Effect::Exit),
         }
-        self.exit_when_done();
     }
 
     /// Waiting tasks are cancelled, running ones told to end.

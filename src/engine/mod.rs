@@ -176,6 +176,8 @@ impl Engine {
     pub fn step(&mut self, now: Millis, input: Input<'_>, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         std::mem::swap(&mut self.out, effects);
+        // Events that were read together are one moment: a task starts for the last of them.
+        let within_read = matches!(input, Input::Filled { .. } | Input::Event { .. });
         match input {
             Input::Start { wall_ns } => self.start(wall_ns),
             Input::Filled { bytes, emptied, wall_ns } => {
@@ -197,6 +199,10 @@ impl Engine {
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),
             Input::Status => self.log_status(),
+        }
+        if !within_read {
+            self.dispatch();
+            self.exit_when_done();
         }
         std::mem::swap(&mut self.out, effects);
     }
@@ -229,7 +235,6 @@ impl Engine {
         // What the kernel dropped, it dropped after this moment.
         self.emptied_at_ns = self.reading.take().unwrap_or(self.emptied_at_ns);
         self.release_passed();
-        self.dispatch();
     }
 
     fn on_tick(&mut self, queued: usize, wall_ns: i64) {
@@ -248,7 +253,6 @@ impl Engine {
                 Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
             }
         }
-        self.dispatch();
     }
 
     /// Deals with all that waited for the reader to get this far.

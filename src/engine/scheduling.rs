@@ -341,8 +341,6 @@ impl Engine {
             self.log_task(Level::Error, job, "task failed", &fields);
         }
         self.end_task(job, mark);
-        self.dispatch();
-        self.exit_when_done();
     }
 
     /// The run is over: again, or kept until what it caused is read, or gone.
