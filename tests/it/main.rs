@@ -13,3 +13,4 @@ mod logging;
 mod reload;
 mod schedulers;
 mod scratch;
+mod watching;
