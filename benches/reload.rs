@@ -13,6 +13,9 @@ use crate::report;
 /// Between two reloads.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// Between two files: so that some are on their way at each reload, and there are many of both.
+const PAUSE: Duration = Duration::from_micros(500);
+
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 pub fn measure(lab: &Lab) {
     let count = lab.count(3_000);
@@ -38,7 +41,8 @@ pub fn measure(lab: &Lab) {
             reloads += 1;
             daemon.signal(Signal::SIGHUP);
         }
-        note(&mut children, Duration::from_millis(1));
+        note(&mut children, Duration::ZERO);
+        std::thread::sleep(PAUSE);
     }
     while note(&mut children, Duration::from_secs(2)) {}
     let what = |what: &str| format!("reload: {reloads} during {count} files, {what}");

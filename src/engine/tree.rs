@@ -40,12 +40,14 @@ const UNWATCHED: i32 = -1;
 const LINKED: u8 = 1;
 /// Between IN_MOVED_FROM and IN_MOVED_TO.
 const TRANSIT: u8 = 2;
-/// Has an entry in `pins`.
+/// Is held, once or more.
 const PINNED: u8 = 4;
 /// Has an entry in the arrivals' table.
 const FRESH: u8 = 8;
 /// On the free list.
 const FREE: u8 = 16;
+/// Is held more than once, and has an entry in `more_pins`.
+const MORE_PINS: u8 = 32;
 
 #[derive(Debug)]
 struct Node {
@@ -68,7 +70,8 @@ pub struct Tree {
     by_name: IndexTable,
     by_wd: IndexTable,
     names: Names,
-    pins: HashMap<u32, u32>,
+    /// The pins of a node beyond its first. At the first scan of a large tree every node has one.
+    more_pins: HashMap<u32, u32>,
     seed: Seed,
     watched: usize,
 }
@@ -92,7 +95,7 @@ impl Tree {
             by_name: IndexTable::new(),
             by_wd: IndexTable::new(),
             names: Names::new(),
-            pins: HashMap::new(),
+            more_pins: HashMap::new(),
             seed: Seed::new(),
             watched: 0,
         };
@@ -287,18 +290,24 @@ impl Tree {
 
     /// Keeps the node from being freed.
     pub fn pin(&mut self, node: NodeId) {
-        *self.pins.entry(node.0).or_insert(0) += 1;
-        self.set_flag(node, PINNED, true);
+        if self.is_pinned(node) {
+            *self.more_pins.entry(node.0).or_insert(0) += 1;
+            self.set_flag(node, MORE_PINS, true);
+        } else {
+            self.set_flag(node, PINNED, true);
+        }
     }
 
     /// Takes one pin away.
     pub fn unpin(&mut self, node: NodeId) {
-        if let Some(count) = self.pins.get_mut(&node.0) {
+        if self.at(node).flags & MORE_PINS == 0 {
+            self.set_flag(node, PINNED, false);
+            self.free_if_unused(node);
+        } else if let Some(count) = self.more_pins.get_mut(&node.0) {
             *count -= 1;
             if *count == 0 {
-                self.pins.remove(&node.0);
-                self.set_flag(node, PINNED, false);
-                self.free_if_unused(node);
+                self.more_pins.remove(&node.0);
+                self.set_flag(node, MORE_PINS, false);
             }
         }
     }
@@ -542,6 +551,24 @@ mod tests {
         tree.unpin(b);
         let reused = [tree.insert(ROOT, b"x").unwrap(), tree.insert(ROOT, b"y").unwrap()];
         assert!(reused.contains(&a) && reused.contains(&b), "both nodes were freed");
+    }
+
+    #[test]
+    fn each_pin_is_taken_away_once() {
+        let mut tree = Tree::new();
+        let a = tree.insert(ROOT, b"a").unwrap();
+        for _ in 0..3 {
+            tree.pin(a);
+        }
+        tree.detach(a);
+        for pins in (0..3).rev() {
+            assert!(tree.is_pinned(a));
+            assert_eq!(path(&tree, a, b""), "/a");
+            tree.unpin(a);
+            assert_eq!(tree.is_pinned(a), pins > 0);
+        }
+        assert_eq!(tree.insert(ROOT, b"b"), Some(a), "the node was freed");
+        assert!(tree.more_pins.is_empty());
     }
 
     #[test]

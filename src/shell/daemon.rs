@@ -21,7 +21,7 @@ use crate::sys::inotify::Inotify;
 use crate::sys::limits::Limit;
 use crate::sys::signalfd::{Signal, Signals};
 use crate::sys::timerfd::Timer;
-use crate::sys::{Errno, Error, clock};
+use crate::sys::{Errno, Error, clock, dir};
 use crate::types::Millis;
 
 /// Room for about 2,000 events of short names: what arrives in a millisecond of the worst storm.
@@ -342,6 +342,7 @@ impl<'a> Daemon<'a> {
             let queued = self.queued();
             self.step(Input::Scanned { node: item.node, result, queued });
         }
+        dir::leave();
     }
 
     fn queued(&self) -> usize {

@@ -1,8 +1,8 @@
 //! Carries out [`Effect::Scan`](crate::engine::Effect::Scan): watches directories and lists them.
 //!
 //! The directory that is watched is the one that is listed, however fast somebody renames: it is
-//! opened once, beneath its parent and without following links, watched through that descriptor and
-//! listed through the same. The parent is known by its watch: asking for a watch on an inode that
+//! opened beneath its parent and without following links, watched through that descriptor and listed
+//! through the same. The parent is known by its watch: asking for a watch on an inode that
 //! has one gives the same number again (`inotify_add_watch(2)`).
 
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ impl Scanner {
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(wd)) }
     }
 
-    /// Watches and lists one directory.
+    /// Watches and lists one directory, which may be the working directory afterwards.
     ///
     /// # Errors
     ///
@@ -69,26 +69,31 @@ impl Scanner {
         parent: Option<BorrowedFd<'_>>,
         item: &Item,
     ) -> Result<Seen, ScanError> {
-        let path = [base, b"/", &item.name].concat();
+        let path = || [base, b"/", &item.name].concat();
         let opened = match parent {
-            Some(parent) if !item.follow => dir::open_child(parent, &c_path(&item.name)),
-            _ => dir::open_trusted(&c_path(&path)),
+            Some(parent) if !item.follow => dir::hold_child(parent, &c_path(&item.name)),
+            _ => dir::open_trusted(&c_path(&path())),
         };
-        let fd = opened.map_err(|errno| failed("open", &path, errno))?;
+        let fd = opened.map_err(|errno| failed("open", &path(), errno))?;
         let fd = fd.as_fd();
-        let watched =
-            if item.replace { inotify.set_mask(fd, item.mask) } else { inotify.watch(fd, item.mask) };
-        let wd = watched.map_err(|errno| failed("watch", &path, errno))?;
-        let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path, errno))?;
+        let watched = if item.replace {
+            inotify.set_mask(fd, item.mask)
+        } else {
+            inotify.enter_and_watch(fd, item.mask)
+        };
+        let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
+        let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path(), errno))?;
         let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
         Ok(Seen { wd, entries, remote })
     }
 
-    fn list(&mut self, dir: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
+    fn list(&mut self, held: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
         let mut entries = Vec::new();
-        if wanted == List::Nothing || wanted == List::Directories && self.is_leaf(dir)? {
+        if wanted == List::Nothing || wanted == List::Directories && self.is_leaf(held)? {
             return Ok(entries);
         }
+        let dir = dir::open_child(held, c".")?;
+        let dir = dir.as_fd();
         dir::list(dir, &mut self.buffer, |name, kind| {
             if wanted == List::Directories && kind != Kind::Directory {
                 return;

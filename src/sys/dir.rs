@@ -37,6 +37,15 @@ pub fn open_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()))
 }
 
+/// Opens a subdirectory only to hold it: to watch it, ask about it, open what is in it. That costs
+/// less than opening it for listing, and makes no events; `name` is one component.
+///
+/// # Errors
+/// As [`open_child`], but the right to read it is not asked for.
+pub fn hold_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    retry(|| openat(dir, name, SEARCH, Mode::empty()))
+}
+
 /// Opens a directory below `dir` for listing, however deep, with no symbolic link on the way and
 /// no way out. An empty path means `dir` itself.
 ///
@@ -112,6 +121,12 @@ fn or_here(path: &[u8]) -> &[u8] {
 /// Where a walk has come to: at first the directory it started from.
 fn here<'a>(start: BorrowedFd<'a>, own: &'a Option<OwnedFd>) -> BorrowedFd<'a> {
     own.as_ref().map_or(start, AsFd::as_fd)
+}
+
+/// Makes `/` the working directory again, so that the one that was entered can be unmounted.
+pub fn leave() {
+    // Every process can search its root; without that, nothing else would work either.
+    let _ = retry(|| nix::unistd::chdir(c"/"));
 }
 
 /// A good size for the buffer of [`list`]: what glibc's `readdir(3)` uses, some 1000 entries.
