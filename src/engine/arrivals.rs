@@ -18,6 +18,8 @@ pub struct Visit {
     pub node: NodeId,
     /// What its content is to the user.
     pub news: News,
+    /// How often it was put off because the directory found is known under another name.
+    pub tries: u8,
 }
 
 /// Where a directory comes from, which says what events its content gets.
@@ -46,13 +48,19 @@ pub struct Held {
     pub closed: bool,
 }
 
+/// By name; the order makes the engine deterministic.
+pub type HeldEntries = BTreeMap<Box<[u8]>, Held>;
+
+/// What must be told before an event, in order.
+pub type Before = [Option<EventKind>; 2];
+
 /// What is held for one directory.
 #[derive(Debug, Default)]
 pub struct Fresh {
     /// Before this position, events of the parent that name this directory mean an earlier one.
     pub born: u64,
-    /// By name; the order makes the engine deterministic.
-    pub held: BTreeMap<Box<[u8]>, Held>,
+    /// Its entries.
+    pub held: HeldEntries,
 }
 
 /// See the module's documentation.
@@ -119,9 +127,15 @@ impl Arrivals {
         self.visits.is_empty()
     }
 
+    /// Whether any is, now or later.
+    #[must_use]
+    pub fn has_visits(&self) -> bool {
+        !self.visits.is_empty() || !self.later.is_empty()
+    }
+
     /// Holds what a listing found until the reader has passed `mark`. Returns whether the
     /// directory is new here, and so to be pinned and marked as fresh.
-    pub fn hold(&mut self, node: NodeId, mark: u64, held: BTreeMap<Box<[u8]>, Held>) -> bool {
+    pub fn hold(&mut self, node: NodeId, mark: u64, held: HeldEntries) -> bool {
         self.marks.push_back((mark, node));
         let new = !self.fresh.contains_key(&node);
         let fresh = self.fresh.entry(node).or_default();
@@ -138,23 +152,30 @@ impl Arrivals {
         self.fresh.get(&node).map(|fresh| fresh.born)
     }
 
-    /// A real event for a held name. Returns the event that must be told before it: the entry was
-    /// there before the watch, so that nobody will tell of its appearance.
-    pub fn saw(&mut self, node: NodeId, name: &[u8], kind: EventKind) -> Option<EventKind> {
-        let held = self.fresh.get_mut(&node)?.held.get_mut(name)?;
-        let before = match kind {
+    /// A real event for a held name. Returns the events that must be told before it: the entry was
+    /// there before the watch, so that nobody will tell of them.
+    pub fn saw(&mut self, node: NodeId, name: &[u8], kind: EventKind) -> Before {
+        let Some(held) = self.fresh.get_mut(&node).and_then(|fresh| fresh.held.get_mut(name)) else {
+            return [None; 2];
+        };
+        match kind {
             // Everything about it is in the queue.
             EventKind::Create | EventKind::MovedTo => {
                 held.closed = false;
                 held.appeared = None;
-                None
+                [None; 2]
             }
-            _ => held.appeared.take(),
-        };
-        if kind == EventKind::CloseWrite {
-            held.closed = false;
+            // Nobody has opened it for writing since.
+            EventKind::Delete | EventKind::MovedFrom => {
+                let closed = std::mem::take(&mut held.closed);
+                [held.appeared.take(), closed.then_some(EventKind::CloseWrite)]
+            }
+            EventKind::CloseWrite => {
+                held.closed = false;
+                [held.appeared.take(), None]
+            }
+            _ => [held.appeared.take(), None],
         }
-        before
     }
 
     /// A directory whose mark the reader has passed; its pin passes to the caller.

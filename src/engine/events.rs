@@ -1,7 +1,7 @@
 //! What one inotify event means for the tree, and in which order that and its delivery happen.
 
-use super::arrivals::News;
-use super::pairing::{Deferred, Half, PAIR_WAIT_MS};
+use super::arrivals::{Before, HeldEntries, News};
+use super::pairing::{Deferred, Half, PAIR_WAIT_MS, Wait};
 use super::routing::Occurrence;
 use super::tree::NodeId;
 use super::{Engine, Timer};
@@ -21,28 +21,51 @@ impl Engine {
         for &node in &nodes {
             // An earlier one's event may have changed the others.
             if self.tree.wd(node) == Some(event.wd) {
-                self.on_node_event(node, kind, event);
+                let before = self.told_before(node, kind, event);
+                self.on_node_event(node, kind, event, before);
             }
         }
         self.nodes = nodes;
         self.release_passed();
     }
 
-    fn on_node_event(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>) {
-        if self.pairing.has_directories()
-            && let Some(moving) = self.tree.in_transit(node)
-            && let Some(half) = self.pairing.of_node(moving)
-        {
-            half.deferred.push(Deferred::new(event));
+    /// What is to be told before an event because its entry was there before the watch.
+    fn told_before(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>) -> Before {
+        if self.tree.is_fresh(node) { self.arrivals.saw(node, event.name, kind) } else { [None; 2] }
+    }
+
+    /// The rename that moves this directory or one above it, half read.
+    pub(super) fn half_above(&mut self, node: NodeId) -> Option<&mut Half> {
+        if !self.pairing.has_directories() {
+            return None;
+        }
+        self.pairing.of_node(self.tree.in_transit(node)?)
+    }
+
+    fn on_node_event(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>, before: Before) {
+        let position = self.position;
+        if kind == EventKind::Ignored {
+            self.end_replaced(node);
+        }
+        if let Some(half) = self.half_above(node) {
+            let RawEvent { wd, mask, cookie, name } = *event;
+            half.deferred.push(Deferred::Event { wd, mask, cookie, name: name.into(), position, before });
             return;
         }
         let is_dir = event.mask & IN_ISDIR != 0 || event.name.is_empty();
         let seen = Occurrence { node, name: event.name, kind, is_dir, src: None };
-        self.tell_before(&seen);
+        for kind in before.into_iter().flatten() {
+            self.counters.made_up += 1;
+            self.deliver(&Occurrence { kind, ..seen });
+        }
         match kind {
             EventKind::MovedFrom => self.on_moved_from(&seen, event.cookie),
-            EventKind::MovedTo => self.on_moved_to(&seen, event.cookie),
+            EventKind::MovedTo => {
+                self.end_displaced(node, event.name);
+                self.on_moved_to(&seen, event.cookie);
+            }
             EventKind::Create => {
+                self.end_displaced(node, event.name);
                 self.deliver(&seen);
                 if is_dir {
                     self.appeared(node, event.name, News::Created);
@@ -52,7 +75,8 @@ impl Engine {
             }
             EventKind::Delete => {
                 self.deliver(&seen);
-                if is_dir {
+                let was_displaced = self.end_displaced(node, event.name);
+                if is_dir && !was_displaced {
                     self.disappeared(node, event.name);
                 }
             }
@@ -68,17 +92,6 @@ impl Engine {
         }
     }
 
-    /// An event for an entry whose appearance is still held: that comes first.
-    fn tell_before(&mut self, event: &Occurrence<'_>) {
-        if !self.tree.is_fresh(event.node) {
-            return;
-        }
-        if let Some(kind) = self.arrivals.saw(event.node, event.name, event.kind) {
-            self.counters.made_up += 1;
-            self.deliver(&Occurrence { kind, ..*event });
-        }
-    }
-
     /// The directory of this name, unless it is younger than the event that is being read.
     fn child_meant(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let child = self.tree.child(parent, name)?;
@@ -91,49 +104,148 @@ impl Engine {
         self.arrivals.born(node).is_some_and(|born| self.position <= born)
     }
 
+    /// Whether the directory is known from a listing alone, one that was made after the event that
+    /// is being read: then it may be what the event is about.
+    pub(super) fn is_listed(&self, node: NodeId) -> bool {
+        let by_parent = |parent| self.is_younger(parent);
+        self.tree.wd(node).is_none() && self.tree.parent(node).is_some_and(by_parent)
+    }
+
     fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32) {
         self.deliver(event);
+        if let Some(mut half) = self.pairing.displaced(event.node, event.name) {
+            if event.is_dir && half.name() == event.name {
+                if half.wait == Wait::Exchange {
+                    self.doubt(event.node, event.name);
+                }
+                half.wait = Wait::Arrival(cookie);
+                self.pairing.put_back(half);
+                return;
+            }
+            self.lose_displaced(half);
+        }
         let child = if event.is_dir { self.child_meant(event.node, event.name) } else { None };
         if let Some(child) = child {
             self.tree.depart(child);
             self.lost_child(event.node, event.name);
         }
-        self.tree.pin(event.node);
-        self.pairing.put(cookie, event.node, child, event.name, self.now);
+        self.put_half(Wait::Arrival(cookie), event.node, child, event.name);
+    }
+
+    /// A directory is not where we thought: a visit finds it, or it has left.
+    pub(super) fn mislay(&mut self, node: NodeId) {
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        self.tree.depart(node);
+        self.put_half(Wait::Search, parent, Some(node), &name);
+    }
+
+    /// A directory below one that is between two names is not there any more: it gets a half of its
+    /// own, and what is deferred for it and those below it.
+    pub(super) fn take_out(&mut self, node: NodeId) {
+        if self.tree.in_transit(node) == Some(node) {
+            return;
+        }
+        let Some(half) = self.half_above(node) else { return };
+        let deferred = std::mem::take(&mut half.deferred);
+        self.mislay(node);
+        let mut nodes = Vec::new();
+        for deferred in deferred {
+            nodes.clear();
+            match &deferred {
+                Deferred::Event { wd, .. } => self.tree.by_wd(*wd, &mut nodes),
+                Deferred::Held(node, _) => nodes.push(*node),
+            }
+            if let Some(half) = nodes.first().and_then(|node| self.half_above(*node)) {
+                half.deferred.push(deferred);
+            }
+        }
+    }
+
+    fn put_half(&mut self, wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8]) {
+        self.tree.pin(parent);
+        self.pairing.put(wait, parent, node, name, self.now);
         self.arm_pairs();
+    }
+
+    /// Something is about to take the name of a directory that we know. It may be replaced, or
+    /// exchanged: then its own IN_MOVED_FROM follows.
+    pub(super) fn make_way(&mut self, parent: NodeId, name: &[u8]) {
+        let Some(child) = self.child_meant(parent, name) else { return };
+        if self.leads_to_root(child) {
+            self.disappeared(parent, name);
+        } else if !self.is_listed(child) {
+            self.tree.depart(child);
+            self.put_half(Wait::Exchange, parent, Some(child), name);
+        }
+    }
+
+    /// An event shows that a directory which waited for its IN_MOVED_FROM will get none. Returns
+    /// whether the event names it.
+    fn end_displaced(&mut self, parent: NodeId, name: &[u8]) -> bool {
+        let Some(half) = self.pairing.displaced(parent, name) else { return false };
+        let named = half.wait == Wait::Departure;
+        self.lose_displaced(half);
+        named
+    }
+
+    /// The kernel has taken the directory's watch away: if it waited for its IN_MOVED_FROM, it was
+    /// replaced instead.
+    fn end_replaced(&mut self, node: NodeId) {
+        let displaced = |half: &&mut Half| half.node == Some(node) && half.wait == Wait::Exchange;
+        if self.half_above(node).filter(displaced).is_some()
+            && let Some(half) = self.pairing.take_of_node(node)
+        {
+            self.lose_displaced(half);
+        }
+    }
+
+    /// It was replaced or deleted. Its watch ends when nobody holds it open any more.
+    fn lose_displaced(&mut self, half: Half) {
+        if let Some(node) = half.node {
+            self.tree.lose(node);
+        }
+        self.release_half(half);
     }
 
     fn on_moved_to(&mut self, event: &Occurrence<'_>, cookie: u32) {
         let Some(half) = self.pairing.take(cookie) else {
             self.deliver(event);
-            self.moved_in(event);
+            self.moved_in(event, News::Moved);
             return;
         };
         self.deliver(&Occurrence { src: Some((half.parent, half.name())), ..*event });
         match half.node {
-            Some(moved) => self.arrived(moved, event),
-            None => self.moved_in(event),
+            Some(moved) => self.arrived(moved, event.node, event.name),
+            None => {
+                let news = self.news_of_unknown(&half);
+                self.moved_in(event, news);
+            }
         }
         self.release_half(half);
     }
 
-    fn moved_in(&mut self, event: &Occurrence<'_>) {
+    /// What the content of a directory is that was renamed before anybody looked into it: if it was
+    /// in a watched place, all that was made in it there is still to be told.
+    fn news_of_unknown(&mut self, half: &Half) -> News {
+        if self.covers_child(half.parent, half.name()) { News::Created } else { News::Moved }
+    }
+
+    fn moved_in(&mut self, event: &Occurrence<'_>, news: News) {
         if event.is_dir {
-            self.appeared(event.node, event.name, News::Moved);
+            self.appeared(event.node, event.name, news);
         } else {
             self.file_appeared(event.node, event.name);
         }
     }
 
     /// A directory with its watches now stands under another name.
-    fn arrived(&mut self, moved: NodeId, event: &Occurrence<'_>) {
-        // What was there is replaced: only an empty directory can be.
-        self.disappeared(event.node, event.name);
-        if self.tree.child(event.node, event.name).is_some() {
-            // A later directory of this name is known already; the moved one has left since.
-            self.tree.lose(moved);
-            self.abandon(moved, "it was moved away");
-        } else if self.tree.arrive(moved, event.node, event.name) {
+    pub(super) fn arrived(&mut self, moved: NodeId, parent: NodeId, name: &[u8]) {
+        self.make_way(parent, name);
+        if self.tree.child(parent, name).is_some() {
+            // A listing has shown already what will be here.
+            self.put_half(Wait::Departure, parent, Some(moved), name);
+        } else if self.tree.arrive(moved, parent, name) {
             self.cover_again(moved);
         } else {
             self.abandon(moved, "there is no room for its name");
@@ -141,18 +253,41 @@ impl Engine {
     }
 
     /// Does what waited for the rename's end, and releases the pin.
-    fn release_half(&mut self, half: Half) {
+    pub(super) fn release_half(&mut self, half: Half) {
         half.visits.into_iter().for_each(|visit| self.arrivals.push(visit));
         for deferred in half.deferred {
-            let event = deferred.event();
-            let Some(kind) = EventKind::from_mask(event.mask) else { continue };
-            let mut nodes = Vec::new();
-            self.tree.by_wd(event.wd, &mut nodes);
-            for node in nodes {
-                self.on_node_event(node, kind, &event);
-            }
+            self.replay(deferred);
         }
         self.tree.unpin(half.parent);
+    }
+
+    fn replay(&mut self, deferred: Deferred) {
+        match deferred {
+            Deferred::Event { wd, mask, cookie, name, position, before } => {
+                let Some(kind) = EventKind::from_mask(mask) else { return };
+                let event = RawEvent { wd, mask, cookie, name: &name };
+                let mut nodes = Vec::new();
+                self.tree.by_wd(wd, &mut nodes);
+                let position = std::mem::replace(&mut self.position, position);
+                for node in nodes {
+                    self.on_node_event(node, kind, &event, before);
+                }
+                self.position = position;
+            }
+            Deferred::Held(node, entries) => self.tell_or_defer(node, entries),
+        }
+    }
+
+    /// Tells what was held for a directory, once its path is known, and unpins it.
+    pub(super) fn tell_or_defer(&mut self, node: NodeId, entries: HeldEntries) {
+        if let Some(half) = self.half_above(node) {
+            half.deferred.push(Deferred::Held(node, entries));
+            return;
+        }
+        if self.tree.is_linked(node) {
+            self.make_up(node, entries);
+        }
+        self.tree.unpin(node);
     }
 
     fn arm_pairs(&mut self) {
@@ -164,16 +299,12 @@ impl Engine {
 
     /// First halves whose second half will not come: the directory has left the watched trees.
     pub(super) fn give_up_pairs(&mut self) {
-        while let Some(half) = self.pairing.take_given_up(self.position) {
-            if let Some(node) = half.node {
-                // Its deferred events happened outside.
-                half.visits.into_iter().for_each(|visit| self.tree.unpin(visit.node));
-                self.tree.pin(node);
-                self.tree.lose(node);
-                self.abandon(node, "it was moved out of the watched trees");
-                self.tree.unpin(node);
+        // A visit that is still to be made may find it where nobody saw it arrive.
+        let visits_to_come = self.arrivals.has_visits() || !self.in_flight.is_empty();
+        if !visits_to_come && !self.pairing.has_visits(self.position) {
+            while let Some(half) = self.pairing.take_given_up(self.position) {
+                self.give_up(half);
             }
-            self.tree.unpin(half.parent);
         }
         if self.pairing.is_empty() {
             if let Some(timer) = self.pairs_timer.take() {
@@ -182,5 +313,23 @@ impl Engine {
         } else if self.pairing.next_age().is_some() {
             self.arm_pairs();
         }
+    }
+
+    fn give_up(&mut self, half: Half) {
+        // Those below it are dropped, others may go on.
+        half.visits.into_iter().for_each(|visit| self.arrivals.push(visit));
+        if let Some(node) = half.node {
+            // What is deferred happened outside.
+            for deferred in half.deferred {
+                if let Deferred::Held(node, _) = deferred {
+                    self.tree.unpin(node);
+                }
+            }
+            self.tree.pin(node);
+            self.tree.lose(node);
+            self.abandon(node, "it was moved out of the watched trees");
+            self.tree.unpin(node);
+        }
+        self.tree.unpin(half.parent);
     }
 }

@@ -59,7 +59,9 @@ pub enum Input<'a> {
         node: NodeId,
         /// What was found.
         result: Result<Seen, ScanError>,
-        /// See [`Input`]; taken after the directory was watched and listed.
+        /// See [`Input`]; taken after the directory was watched and listed. If events were queued
+        /// meanwhile, the name led to the same directory after this moment, too: an event up to here
+        /// that says it left means an earlier one.
         queued: usize,
     },
     /// An [`Effect::Start`] was carried out.
@@ -135,8 +137,8 @@ pub struct Scan {
     /// So many bytes of `base` lead to the watch path, which may go through symbolic links; none
     /// is followed behind them.
     pub trusted: usize,
-    /// The watch that the parent carries: if the directory at `base` is another one by now, every
-    /// item is [`ScanError::Stale`].
+    /// The watch that the parent carries: if the directory at `base` is another one by now, or there
+    /// is none, every item is [`ScanError::Stale`].
     pub expect: Option<Wd>,
     /// What to look at.
     pub items: Vec<Item>,
@@ -207,7 +209,8 @@ pub enum EntryKind {
     Directory,
     /// A regular file that nobody holds open for writing, as far as anybody looked.
     File,
-    /// A regular file that somebody holds open for writing.
+    /// A regular file that somebody holds open for writing, or whose name was gone when that was
+    /// asked: in both cases the queue will tell.
     OpenFile,
     /// A symbolic link, a device, a socket, a FIFO.
     Other,
@@ -220,8 +223,9 @@ pub enum ScanError {
     NotFound,
     /// It is no directory, or a link where none is followed.
     NotDirectory,
-    /// The parent is not the directory that it was, but one with this watch, which may be new.
-    Stale(Wd),
+    /// The parent is not where it was, or something else has taken the name while it was looked at.
+    /// The directory that was found instead has this watch, which may be new.
+    Stale(Option<Wd>),
     /// No right to read it.
     Denied,
     /// `fs.inotify.max_user_watches` is reached (ENOSPC).

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Run};
 use crate::record::{Level, LogName, Record};
-use crate::types::Millis;
+use crate::types::{Millis, Wd};
 use arrivals::{Arrivals, Visit};
 use cover::Covers;
 pub use message::{Effect, Input};
@@ -217,6 +217,14 @@ impl Engine {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.arrivals.is_empty()
+    }
+
+    /// Every watched directory with its watch, for tests: under all names by which it is known.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(Vec<u8>, Wd)> {
+        let nodes = self.tree.subtree(tree::ROOT);
+        let watched = nodes.into_iter().filter_map(|node| Some((node, self.tree.wd(node)?)));
+        watched.map(|(node, wd)| (self.tree.path_of(node, b""), wd)).collect()
     }
 
     /// Whether the event queue may be read. If not, the kernel keeps the events, and an overflow of

@@ -7,9 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::arrivals::Visit;
+use super::arrivals::{Before, HeldEntries, Visit};
 use super::tree::NodeId;
-use crate::event::RawEvent;
 use crate::types::{Millis, Wd};
 
 /// How long after an IN_MOVED_FROM its other half may be queued. Both are queued within one
@@ -19,10 +18,33 @@ pub const PAIR_WAIT_MS: Millis = 20;
 /// The longest name that Linux allows.
 const NAME_SIZE_MAX: usize = 255;
 
-/// An IN_MOVED_FROM.
+/// What a half waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The IN_MOVED_TO with this cookie.
+    Arrival(u32),
+    /// Its own IN_MOVED_FROM. Something was renamed to the directory's name: if that was
+    /// RENAME_EXCHANGE, which holds its parent's lock, this is the next entry to change there. If
+    /// it was replaced, no further event names it.
+    Exchange,
+    /// Its own IN_MOVED_FROM. A listing has shown a directory of the name already: a later one, or
+    /// this one itself, which a visit will tell.
+    Departure,
+    /// A visit that finds it. It is not where we thought.
+    Search,
+}
+
+impl Wait {
+    fn is_for_departure(self) -> bool {
+        matches!(self, Self::Exchange | Self::Departure)
+    }
+}
+
+/// A directory that is between two names.
 #[derive(Debug)]
 pub struct Half {
-    cookie: u32,
+    /// What ends that.
+    pub wait: Wait,
     /// The directory it left, pinned.
     pub parent: NodeId,
     /// The directory that moved, when it has a node.
@@ -32,7 +54,7 @@ pub struct Half {
     seen_at: Millis,
     /// Once this much of the stream is read, the other half will not come.
     give_up_at: Option<u64>,
-    /// Events of the moved directory and those below it, kept until its path is known.
+    /// Events of the moved directory and those below it, kept until its path is known, in order.
     pub deferred: Vec<Deferred>,
     /// Visits to the moved directory and those below it, kept likewise.
     pub visits: Vec<Visit>,
@@ -46,27 +68,26 @@ impl Half {
     }
 }
 
-/// An event that waits for its directory's path.
+/// What waits for its directory's path.
 #[derive(Debug)]
-pub struct Deferred {
-    wd: Wd,
-    mask: u32,
-    cookie: u32,
-    name: Box<[u8]>,
-}
-
-impl Deferred {
-    /// Keeps a copy.
-    #[must_use]
-    pub fn new(event: &RawEvent<'_>) -> Self {
-        Self { wd: event.wd, mask: event.mask, cookie: event.cookie, name: event.name.into() }
-    }
-
-    /// The event again.
-    #[must_use]
-    pub fn event(&self) -> RawEvent<'_> {
-        RawEvent { wd: self.wd, mask: self.mask, cookie: self.cookie, name: &self.name }
-    }
+pub enum Deferred {
+    /// An event.
+    Event {
+        /// As in the event.
+        wd: Wd,
+        /// As in the event.
+        mask: u32,
+        /// As in the event.
+        cookie: u32,
+        /// As in the event.
+        name: Box<[u8]>,
+        /// Where in the stream it stood.
+        position: u64,
+        /// What is made up to be told before it.
+        before: Before,
+    },
+    /// What was held for this directory, which is pinned, and may be told now.
+    Held(NodeId, HeldEntries),
 }
 
 /// All halves that wait, oldest first.
@@ -75,6 +96,8 @@ pub struct Pairing {
     halves: VecDeque<Half>,
     /// How many of them are directories with a node.
     directories: usize,
+    /// How many of them wait for their own IN_MOVED_FROM.
+    displaced: usize,
 }
 
 impl Pairing {
@@ -91,13 +114,12 @@ impl Pairing {
     }
 
     /// Keeps a first half. `parent` must be pinned by the caller.
-    pub fn put(&mut self, cookie: u32, parent: NodeId, node: Option<NodeId>, name: &[u8], now: Millis) {
+    pub fn put(&mut self, wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8], now: Millis) {
         let name_len = name.len().min(NAME_SIZE_MAX);
         let mut bytes = [0; NAME_SIZE_MAX];
         bytes[..name_len].copy_from_slice(&name[..name_len]);
-        self.directories += usize::from(node.is_some());
-        self.halves.push_back(Half {
-            cookie,
+        self.put_back(Half {
+            wait,
             parent,
             node,
             name: bytes,
@@ -109,10 +131,44 @@ impl Pairing {
         });
     }
 
+    /// Puts a half back that now waits for something else.
+    pub fn put_back(&mut self, half: Half) {
+        self.directories += usize::from(half.node.is_some());
+        self.displaced += usize::from(half.wait.is_for_departure());
+        self.halves.push_back(half);
+    }
+
     /// The half with this cookie; the parent's pin passes to the caller.
     pub fn take(&mut self, cookie: u32) -> Option<Half> {
         // The pair is nearly always the newest.
-        let index = self.halves.iter().rposition(|half| half.cookie == cookie)?;
+        let index = self.halves.iter().rposition(|half| half.wait == Wait::Arrival(cookie))?;
+        self.remove(index)
+    }
+
+    /// The directory that an event means which names an entry of `parent`, when that directory
+    /// waits for it. Another event may end the waiting; the half's pins then pass to the caller.
+    pub fn displaced(&mut self, parent: NodeId, name: &[u8]) -> Option<Half> {
+        if self.displaced == 0 {
+            return None;
+        }
+        let index = self.halves.iter().position(|half| match half.wait {
+            Wait::Arrival(_) | Wait::Search => false,
+            Wait::Exchange => half.parent == parent,
+            Wait::Departure => half.parent == parent && half.name() == name,
+        })?;
+        self.remove(index)
+    }
+
+    /// Whether visits wait for an arrival that may yet come; they may find other directories.
+    #[must_use]
+    pub fn has_visits(&self, position: u64) -> bool {
+        let waits = |half: &Half| half.give_up_at.is_none_or(|mark| mark > position);
+        self.halves.iter().any(|half| waits(half) && !half.visits.is_empty())
+    }
+
+    /// The half that moves this directory, which was found where it is now.
+    pub fn take_of_node(&mut self, node: NodeId) -> Option<Half> {
+        let index = self.halves.iter().position(|half| half.node == Some(node))?;
         self.remove(index)
     }
 
@@ -147,6 +203,7 @@ impl Pairing {
     fn remove(&mut self, index: usize) -> Option<Half> {
         let half = self.halves.remove(index)?;
         self.directories -= usize::from(half.node.is_some());
+        self.displaced -= usize::from(half.wait.is_for_departure());
         if self.halves.is_empty() {
             // A burst of moves out of the tree must not hold its memory for ever.
             self.halves.shrink_to(16);
@@ -163,8 +220,8 @@ mod tests {
     #[test]
     fn a_half_waits_for_its_pair_until_the_stream_is_read() {
         let mut pairing = Pairing::default();
-        pairing.put(1, ROOT, None, b"a", 0);
-        pairing.put(2, ROOT, None, b"b", 15);
+        pairing.put(Wait::Arrival(1), ROOT, None, b"a", 0);
+        pairing.put(Wait::Arrival(2), ROOT, None, b"b", 15);
         pairing.age(PAIR_WAIT_MS - 1, 0);
         assert!(pairing.take_given_up(100).is_none());
         pairing.age(PAIR_WAIT_MS, 100);

@@ -187,12 +187,12 @@ impl Engine {
             }
         }
         for point in points {
-            self.doubt(point);
+            self.doubt_path(point);
         }
     }
 
     /// Looks again at what is at this path, if it is in a watched tree.
-    fn doubt(&mut self, path: &[u8]) {
+    fn doubt_path(&mut self, path: &[u8]) {
         let mut node = ROOT;
         let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::Engine;
-use super::arrivals::{Held, News, Visit};
+use super::arrivals::{Held, HeldEntries, News, Visit};
 use super::cover::{CoverId, Member, Role};
 use super::message::{Effect, Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use super::routing::Occurrence;
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::event::EventKind;
 use crate::pattern::Component;
 use crate::record::{Level, LogName, Record};
+use crate::types::Wd;
 
 /// Directories in one [`Scan`]: enough that the way to their parent is walked once for many, few
 /// enough that events are answered in between.
@@ -82,19 +83,24 @@ impl Engine {
         self.intern(&config, members)
     }
 
+    /// Whether some watch covers a directory that appears under this name.
+    pub(super) fn covers_child(&mut self, parent: NodeId, name: &[u8]) -> bool {
+        self.cover_of_child(parent, name, Known::Appeared) != CoverId::NONE
+    }
+
     pub(super) fn push_visit(&mut self, node: NodeId, news: News) {
         self.tree.pin(node);
-        self.arrivals.push(Visit { node, news });
+        self.arrivals.push(Visit { node, news, tries: 0 });
     }
 
     /// An event says that there is a directory of this name now.
     pub(super) fn appeared(&mut self, parent: NodeId, name: &[u8], news: News) {
         if let Some(child) = self.tree.child(parent, name) {
-            if self.is_younger(child) || self.tree.wd(child).is_none() {
+            if self.is_younger(child) || self.is_listed(child) {
+                // A listing has shown already what the event says.
                 return;
             }
-            // The one we knew is gone, and its end was not told.
-            self.tree.detach(child);
+            self.make_way(parent, name);
         }
         self.adopt(parent, name, news, Known::Appeared);
     }
@@ -172,23 +178,35 @@ impl Engine {
         if let Some((_, scan)) = scan {
             self.out.push(Effect::Scan(scan));
         }
+        self.note_visited();
+    }
+
+    /// Perhaps that was the last visit.
+    fn note_visited(&mut self) {
+        self.give_up_pairs();
         self.tell_ready();
     }
 
     /// Whether a queued visit is still to be made now; if not, it is dropped or waits elsewhere.
     fn can_visit(&mut self, visit: Visit) -> bool {
-        if let Some(moving) = self.tree.in_transit(visit.node)
-            && let Some(half) = self.pairing.of_node(moving)
-        {
+        if let Some(half) = self.half_above(visit.node) {
             half.visits.push(visit);
             return false;
         }
-        let wanted = self.tree.is_linked(visit.node) && self.tree.cover(visit.node) != CoverId::NONE;
+        let wanted = self.tree.is_linked(visit.node)
+            && self.tree.cover(visit.node) != CoverId::NONE
+            && self.can_be_in(self.tree.parent(visit.node));
         let goes = wanted && !self.must_starve(visit.node);
         if !goes {
             self.tree.unpin(visit.node);
         }
         goes
+    }
+
+    /// Whether there is a way to a directory through its parent. One that has no watch is dead,
+    /// except on the way to a watch path, where it need not be readable.
+    fn can_be_in(&self, parent: Option<NodeId>) -> bool {
+        parent.is_none_or(|parent| self.tree.wd(parent).is_some() || self.seeks(parent))
     }
 
     fn scan(&self, parent: Option<NodeId>, first: Item) -> Scan {
@@ -224,6 +242,15 @@ impl Engine {
             replace: wd.is_some(),
             follow: self.leads_to_root(node),
             list: self.list_wanted(visit),
+        }
+    }
+
+    /// Asks whether the directory of this name is still the one we think.
+    pub(super) fn doubt(&mut self, parent: NodeId, name: &[u8]) {
+        if let Some(child) = self.tree.child(parent, name)
+            && self.tree.wd(child).is_some()
+        {
+            self.push_visit(child, News::Verify);
         }
     }
 
@@ -269,7 +296,7 @@ impl Engine {
             Err(error) => self.on_unseen(visit, &error, mark),
         }
         self.tree.unpin(visit.node);
-        self.tell_ready();
+        self.note_visited();
     }
 
     fn on_seen(&mut self, visit: Visit, seen: Seen, mark: u64) {
@@ -284,6 +311,7 @@ impl Engine {
                 return;
             }
             Some(_) => {}
+            None if self.known_elsewhere(visit, seen.wd, mark) => return,
             None => {
                 self.tree.bind(node, seen.wd);
                 self.found(node, seen.remote);
@@ -301,10 +329,57 @@ impl Engine {
         self.enter(node, visit.news, seen.entries, mark);
     }
 
+    /// Deals with a directory that was found here but is known elsewhere: it was renamed. Returns
+    /// `false` when it was not, because both are bind mounts of one directory.
+    fn known_elsewhere(&mut self, visit: Visit, wd: Wd, mark: u64) -> bool {
+        let mut known = Vec::new();
+        self.tree.by_wd(wd, &mut known);
+        known.retain(|known| !self.leads_to_root(*known));
+        if known.is_empty() || self.leads_to_root(visit.node) {
+            return false;
+        }
+        if mark > self.position && visit.tries == 0 {
+            // The events that say so are in the queue.
+            self.retry_when_read(Visit { tries: 1, ..visit }, mark);
+            return true;
+        }
+        // They came before its new parent was watched: this is its arrival.
+        if let Some(moved) = known.iter().copied().find(|known| self.half_above(*known).is_some()) {
+            self.found_again(visit.node, moved);
+            return true;
+        }
+        if visit.tries > 1 {
+            return false;
+        }
+        // Or they were misunderstood: first see who is where.
+        for node in known {
+            self.push_visit(node, News::Verify);
+        }
+        self.tree.pin(visit.node);
+        self.arrivals.push(Visit { tries: 2, ..visit });
+        true
+    }
+
+    /// A directory that was renamed, or is below one that was, is what a listing shows as `node`.
+    fn found_again(&mut self, node: NodeId, moved: NodeId) {
+        self.take_out(moved);
+        let Some(half) = self.pairing.take_of_node(moved) else { return };
+        if let Some(parent) = self.tree.parent(node) {
+            let name = self.tree.name(node).to_vec();
+            self.tree.detach(node);
+            self.arrived(moved, parent, &name);
+        }
+        self.release_half(half);
+    }
+
     /// At the path of a watched directory there is another one by now.
     fn replaced(&mut self, node: NodeId) {
         let (Some(parent), name) = (self.tree.parent(node), self.tree.name(node).to_vec()) else { return };
-        self.abandon(node, "another directory took its place");
+        if self.leads_to_root(node) {
+            self.abandon(node, "another directory took its place");
+        } else {
+            self.mislay(node);
+        }
         self.adopt(parent, &name, News::Created, Known::Before);
     }
 
@@ -405,14 +480,11 @@ impl Engine {
     pub(super) fn tell_held(&mut self) {
         while let Some((node, fresh)) = self.arrivals.take_passed(self.position) {
             self.tree.set_fresh(node, false);
-            if self.tree.is_linked(node) {
-                self.make_up(node, fresh.held);
-            }
-            self.tree.unpin(node);
+            self.tell_or_defer(node, fresh.held);
         }
     }
 
-    fn make_up(&mut self, node: NodeId, held: BTreeMap<Box<[u8]>, Held>) {
+    pub(super) fn make_up(&mut self, node: NodeId, held: HeldEntries) {
         for (name, Held { is_dir, appeared, closed }) in held {
             let close = closed.then_some(EventKind::CloseWrite);
             for kind in appeared.into_iter().chain(close) {
@@ -424,14 +496,36 @@ impl Engine {
 
     fn on_unseen(&mut self, visit: Visit, error: &ScanError, mark: u64) {
         let node = visit.node;
-        if let ScanError::Stale(other) = error {
+        if let ScanError::Stale(Some(other)) = error {
             self.unwatch_unused(*other);
-            self.retry_when_read(visit, mark);
+        }
+        if let Some(half) = self.half_above(node) {
+            half.visits.push(visit);
+            self.tree.pin(node);
             return;
+        }
+        match error {
+            ScanError::Stale(_) => {
+                self.retry_when_read(visit, mark);
+                return;
+            }
+            // What became of it is in the queue. If it was renamed, it takes the visit along.
+            ScanError::NotFound | ScanError::NotDirectory
+                if mark > self.position && !self.leads_to_root(node) =>
+            {
+                self.retry_when_read(visit, mark);
+                return;
+            }
+            _ => {}
         }
         let level = if self.leads_to_root(node) { Level::Warning } else { Level::Debug };
         match error {
             ScanError::Stale(_) => {}
+            ScanError::NotFound | ScanError::NotDirectory
+                if self.tree.wd(node).is_some() && !self.leads_to_root(node) =>
+            {
+                self.mislay(node);
+            }
             ScanError::NotFound | ScanError::NotDirectory => {
                 self.tell_missing(node, error);
                 self.drop_unseen(node);
@@ -452,16 +546,15 @@ impl Engine {
         }
     }
 
-    /// The parent is not where it was: the event that says so is in the queue.
+    /// The parent is not where it was, or the directory was renamed: the event that says so is in
+    /// the queue. If nothing is queued, we are wrong about the parent.
     fn retry_when_read(&mut self, visit: Visit, mark: u64) {
         self.tree.pin(visit.node);
         if mark > self.position {
             self.arrivals.push_at(mark, visit);
         } else if let Some(parent) = self.tree.parent(visit.node) {
-            // Nothing will say so: the path above changed outside what is watched.
-            self.tree.unpin(visit.node);
-            self.tree.detach(visit.node);
             self.push_visit(parent, News::Verify);
+            self.arrivals.push(visit);
         }
     }
 
@@ -615,7 +708,7 @@ impl Engine {
         }
     }
 
-    fn unwatch_unused(&mut self, wd: crate::types::Wd) {
+    fn unwatch_unused(&mut self, wd: Wd) {
         let mut others = Vec::new();
         self.tree.by_wd(wd, &mut others);
         if others.is_empty() {

@@ -54,7 +54,7 @@ impl Scanner {
         };
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
         let wd = inotify.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
-        if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(wd)) }
+        if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(Some(wd))) }
     }
 
     /// Watches and lists one directory, which may be the working directory afterwards.

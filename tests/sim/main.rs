@@ -1,0 +1,15 @@
+//! The simulation: the engine on a model kernel that is slow, quick, full, and never fair.
+//!
+//! A seed is a whole run. When one fails, it is printed; `SEED=7 cargo test --test sim NAME` runs it
+//! again, `TRACE=1` shows what went in and out, `SEEDS=100000` tries so many.
+//!
+//! Read in this order: `kernel` (a file tree and inotify on it), `world` (those who change the tree),
+//! `shell` (carries out what the engine wants), `trees` and `tasks` (what must be true), `setup` and
+//! `rng` (their tools).
+
+mod kernel;
+mod rng;
+mod setup;
+mod shell;
+mod trees;
+mod world;

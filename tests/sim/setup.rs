@@ -1,0 +1,51 @@
+//! Configurations for the simulation.
+
+use std::sync::Arc;
+
+use rinotifyd::config::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
+use rinotifyd::event::EventKind;
+use rinotifyd::pattern::PathPattern;
+use rinotifyd::record::{Level, LogLevels};
+use rinotifyd::template::Template;
+
+/// A scheduler that runs at once.
+pub fn scheduler(name: &str) -> Scheduler {
+    Scheduler {
+        name: name.to_owned(),
+        logname: name.into(),
+        action: Action::Exec { words: vec![Template::parse(b"{pathname}")], run: Run::default() },
+        files: true,
+        dirs: false,
+        delay_ms: 0,
+        max_delay_ms: 0,
+        singlejob: false,
+        max_jobs: 0,
+        while_running: WhileRunning::Rerun,
+        timeout_ms: 0,
+    }
+}
+
+/// All of this path below one recursive watch; `triggers` says what its events set off.
+pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, Trigger)]) -> Config {
+    let mut event_map = EventMap { name: "map".to_owned(), ..EventMap::default() };
+    for (kind, trigger) in triggers {
+        event_map.triggers[*kind as usize].push(*trigger);
+    }
+    let watch = Watch {
+        name: "watch".to_owned(),
+        logname: "watch".into(),
+        paths: vec![PathPattern::literal(path).expect("an absolute path")],
+        event_map: 0,
+        rec: true,
+        auto_add: true,
+        rescan_ms: 0,
+        exclude: Vec::new(),
+    };
+    Config {
+        daemon: Daemon { shutdown_timeout_ms: 30_000, max_jobs: 4, logname: Arc::from("daemon") },
+        log: LogLevels { default: Level::Debug, by_name: Vec::new() },
+        schedulers,
+        event_maps: vec![event_map],
+        watches: vec![watch],
+    }
+}

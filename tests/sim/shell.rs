@@ -1,0 +1,363 @@
+//! A shell without system calls: carries the engine's effects out on the model kernel, in the steps
+//! of `src/shell`, and lets the world go on between any two of them.
+
+use std::collections::BTreeMap;
+
+use rinotifyd::config::Config;
+use rinotifyd::engine::message::{
+    Effect, Entry, EntryKind, Input, Item, Job, List, Scan, ScanError, Seen, Signal, StartError,
+};
+use rinotifyd::engine::{Engine, JobId, Options};
+use rinotifyd::event::{self, EventKind};
+use rinotifyd::types::{ExitStatus, Millis, Wd};
+
+use crate::kernel::{Ino, Kernel, TOP};
+use crate::rng::Rng;
+use crate::world::World;
+
+/// Rest is reached sooner than this, or never.
+const TURNS_MAX: usize = 100_000;
+
+/// An event as a watch saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub event: String,
+    pub path: Vec<u8>,
+}
+
+/// What goes wrong, each in one case of so many; 0 is never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    pub watch: usize,
+    pub start: usize,
+}
+
+/// See the module's documentation.
+pub struct Shell {
+    pub engine: Engine,
+    pub world: World,
+    pub rng: Rng,
+    pub now: Millis,
+    pub faults: Faults,
+    effects: Vec<Effect>,
+    /// When the children end by themselves.
+    jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
+    pub deliveries: Vec<Delivery>,
+    pub ready: bool,
+    pub exited: bool,
+    /// Everything the engine wanted, for whom it matters.
+    pub trace: Option<Vec<String>>,
+}
+
+impl Shell {
+    pub fn new(config: Config, world: World, rng: Rng) -> Self {
+        let now = 1_000;
+        let options = Options { dry_run: false, default_max_jobs: 4 };
+        Self {
+            engine: Engine::new(config, options, now),
+            world,
+            rng,
+            now,
+            faults: Faults::default(),
+            effects: Vec::new(),
+            jobs: BTreeMap::new(),
+            deliveries: Vec::new(),
+            ready: false,
+            exited: false,
+            trace: None,
+        }
+    }
+
+    pub fn start(&mut self) {
+        let wall_ns = self.wall_ns();
+        self.input(Input::Start { wall_ns });
+    }
+
+    /// An input, and all that follows from it.
+    pub fn input(&mut self, input: Input<'_>) {
+        self.step(input);
+        self.carry_out();
+    }
+
+    /// One turn of a loop that reads, works and waits in no particular order.
+    pub fn turn(&mut self) {
+        match self.rng.below(8) {
+            0 | 1 => self.noise(4),
+            2 | 3 => self.read_events(),
+            4 | 5 if self.engine.has_work() => self.input(Input::Spare),
+            6 => {
+                // No system call takes so long.
+                self.world.end_calls();
+                self.now += self.rng.below(15) as Millis;
+            }
+            _ => self.tick(),
+        }
+    }
+
+    /// Turns until nobody has anything to do.
+    pub fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            if self.is_at_rest() {
+                return;
+            }
+            let idle = self.world.is_quiet() && self.world.kernel.queued() == 0 && !self.engine.has_work();
+            if idle {
+                let ends = self.jobs.values().map(|(end, _)| *end);
+                self.now = self.now.max(ends.chain(self.engine.next_deadline()).min().unwrap_or(self.now));
+                self.tick();
+            } else {
+                self.turn();
+            }
+        }
+        panic!("does not come to rest");
+    }
+
+    pub fn is_at_rest(&self) -> bool {
+        self.world.is_quiet()
+            && self.world.kernel.queued() == 0
+            && !self.engine.has_work()
+            && self.jobs.is_empty()
+            && self.engine.next_deadline().is_none()
+    }
+
+    /// The wall clock of this world began with it.
+    fn wall_ns(&self) -> i64 {
+        i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+    }
+
+    fn noise(&mut self, steps_max: usize) {
+        for _ in 0..self.rng.below(steps_max + 1) {
+            self.world.step(&mut self.rng);
+        }
+    }
+
+    fn kernel(&mut self) -> &mut Kernel {
+        &mut self.world.kernel
+    }
+
+    pub fn read_events(&mut self) {
+        let size_max = 16 + self.rng.below(400);
+        let bytes = self.kernel().read(size_max);
+        if bytes.is_empty() {
+            return;
+        }
+        let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
+        self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
+        for (event, size) in event::parse(&bytes) {
+            self.step(Input::Event { event, size });
+        }
+        self.input(Input::Drained);
+    }
+
+    pub fn tick(&mut self) {
+        let over: Vec<JobId> =
+            self.jobs.iter().filter(|(_, (end, _))| *end <= self.now).map(|(job, _)| *job).collect();
+        for job in over {
+            let Some((_, status)) = self.jobs.remove(&job) else { continue };
+            let queued = self.kernel().queued();
+            self.input(Input::Ended { job, status, queued });
+        }
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            let queued = self.kernel().queued();
+            let wall_ns = self.wall_ns();
+            self.input(Input::Tick { queued, wall_ns });
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        self.note(|| format!("{input:?}"));
+        let mut effects = Vec::new();
+        self.engine.step(self.now, input, &mut effects);
+        for effect in &effects {
+            self.note(|| match effect {
+                Effect::Log(record) => {
+                    let fields = record.fields.iter();
+                    let fields: String =
+                        fields.map(|(key, value)| format!(" {key}={}", value.escape_ascii())).collect();
+                    format!("    {}{fields}", record.message)
+                }
+                effect => format!("    {effect:?}"),
+            });
+        }
+        self.effects.append(&mut effects);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if !self.world.verbose && self.trace.is_none() {
+            return;
+        }
+        let line = format!("{} {}", self.now, line());
+        if self.world.verbose {
+            println!("{line}");
+        }
+        self.trace.iter_mut().for_each(|trace| trace.push(line.clone()));
+    }
+
+    fn carry_out(&mut self) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.perform(effect);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(record) if record.message == "event" => {
+                let field = |key| record.fields.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
+                let (Some(event), Some(path)) = (field("event"), field("path")) else { return };
+                let event = String::from_utf8_lossy(event).into_owned();
+                self.deliveries.push(Delivery { event, path: path.clone() });
+            }
+            Effect::Log(_) => {}
+            Effect::Scan(scan) => self.scan(&scan),
+            Effect::Unwatch(wd) => self.kernel().rm_watch(wd),
+            Effect::Start(job) => self.begin(&job),
+            Effect::Signal { job, signal } => {
+                if let Some((end, status)) = self.jobs.get_mut(&job) {
+                    let (number, lag) = if signal == Signal::Kill { (9, 0) } else { (15, 7_000) };
+                    *end = self.now + self.rng.below(lag + 1) as Millis;
+                    *status = ExitStatus::Signaled(number);
+                }
+            }
+            Effect::Ready => self.ready = true,
+            Effect::Exit => self.exited = true,
+        }
+    }
+
+    fn begin(&mut self, job: &Job) {
+        if self.faults.start > 0 && self.rng.one_in(self.faults.start) {
+            let error = StartError { temporary: self.rng.one_in(2), text: "no".to_owned() };
+            self.step(Input::NotStarted { job: job.id, error });
+            return;
+        }
+        let end = self.now + self.rng.below(50) as Millis;
+        let known = self.jobs.insert(job.id, (end, ExitStatus::Exited(0)));
+        assert!(known.is_none(), "{:?} was started twice", job.id);
+        self.step(Input::Started { job: job.id });
+    }
+
+    // As src/shell/scan.rs.
+
+    fn scan(&mut self, scan: &Scan) {
+        self.noise(2);
+        let parent = self.parent(scan);
+        for item in &scan.items {
+            self.noise(2);
+            let before = self.kernel().queued();
+            let mut result = match &parent {
+                Ok(parent) => self.look(&scan.base, *parent, item),
+                Err(error) => Err(error.clone()),
+            };
+            let queued = self.kernel().queued();
+            if let Ok(seen) = &result
+                && queued != before
+                && !self.is_still(&scan.base, parent.clone().ok().flatten(), item, seen.wd)
+            {
+                result = Err(ScanError::Stale(Some(seen.wd)));
+            }
+            self.step(Input::Scanned { node: item.node, result, queued });
+        }
+        if let Ok(Some(parent)) = parent {
+            self.kernel().release(parent);
+        }
+    }
+
+    fn parent(&mut self, scan: &Scan) -> Result<Option<Ino>, ScanError> {
+        if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
+            return Ok(None);
+        }
+        let opened = self.open(TOP, &scan.base);
+        let parent =
+            if scan.expect.is_some() { opened.map_err(|_| ScanError::Stale(None))? } else { opened? };
+        self.noise(1);
+        let Some(expect) = scan.expect else { return Ok(Some(parent)) };
+        let wd = self.kernel().add_watch(parent, 0, true);
+        if wd == expect {
+            return Ok(Some(parent));
+        }
+        self.kernel().release(parent);
+        Err(ScanError::Stale(Some(wd)))
+    }
+
+    fn open(&mut self, top: Ino, path: &[u8]) -> Result<Ino, ScanError> {
+        let kernel = self.kernel();
+        let found = if top == TOP { kernel.resolve(path) } else { kernel.child(top, path) };
+        let ino = found.ok_or(ScanError::NotFound)?;
+        if !kernel.is_dir(ino) {
+            return Err(ScanError::NotDirectory);
+        }
+        kernel.hold(ino);
+        Ok(ino)
+    }
+
+    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+        if self.faults.watch > 0 && self.rng.one_in(self.faults.watch) {
+            let no_space = ScanError::NoSpace { limit: None };
+            let errors = [ScanError::NotFound, ScanError::NotDirectory, ScanError::Denied, no_space];
+            return Err(self.rng.pick(&errors).clone());
+        }
+        let ino = self.open_item(base, parent, item)?;
+        self.noise(2);
+        let wd = self.kernel().add_watch(ino, item.mask, !item.replace);
+        self.noise(2);
+        let entries = self.list(ino, item.list);
+        self.kernel().release(ino);
+        self.noise(1);
+        Ok(Seen { wd, entries, remote: None })
+    }
+
+    fn open_item(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Ino, ScanError> {
+        match parent {
+            Some(parent) if !item.follow => self.open(parent, &item.name),
+            _ => self.open(TOP, &[base, b"/", &item.name].concat()),
+        }
+    }
+
+    /// Whether the name still leads to the directory that was looked at.
+    fn is_still(&mut self, base: &[u8], parent: Option<Ino>, item: &Item, wd: Wd) -> bool {
+        self.noise(1);
+        let Ok(ino) = self.open_item(base, parent, item) else { return false };
+        let same = self.kernel().watched(wd) == Some(ino);
+        self.kernel().release(ino);
+        same
+    }
+
+    fn list(&mut self, dir: Ino, wanted: List) -> Vec<Entry> {
+        if wanted == List::Nothing {
+            return Vec::new();
+        }
+        let mut entries = Vec::new();
+        for (name, ino) in self.world.list(dir) {
+            let is_dir = self.world.kernel.is_dir(ino);
+            let kind = if is_dir {
+                EntryKind::Directory
+            } else if wanted == List::Directories {
+                continue;
+            } else if wanted == List::Writers && self.has_writer(dir, &name) {
+                EntryKind::OpenFile
+            } else {
+                EntryKind::File
+            };
+            entries.push(Entry { name: name.into(), kind, changed: true });
+        }
+        entries
+    }
+
+    /// The name may be gone by now: then what became of it is in the queue.
+    fn has_writer(&mut self, dir: Ino, name: &[u8]) -> bool {
+        self.noise(1);
+        let kernel = &self.world.kernel;
+        kernel.child(dir, name).is_none_or(|file| kernel.inodes[file].holders > 0)
+    }
+}
+
+/// What the checks ask of an event's name.
+pub fn is(delivery: &Delivery, kind: EventKind) -> bool {
+    delivery.event == kind.name()
+}
+
+/// The watched directories, for a comparison.
+pub fn watches(kernel: &Kernel) -> BTreeMap<Vec<u8>, Wd> {
+    kernel.watches().map(|(wd, ino)| (kernel.path(ino), wd)).collect()
+}

@@ -1,0 +1,190 @@
+//! Watched trees under change: at rest exactly the directories that are there are watched, and
+//! every file's events were told once.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rinotifyd::config::Trigger;
+use rinotifyd::event::EventKind;
+
+use crate::kernel::{Kernel, TOP};
+use crate::rng::{Rng, for_seeds};
+use crate::setup::{config, scheduler};
+use crate::shell::{Faults, Shell, is};
+use crate::world::{Story, WATCHED, World};
+
+const SEEDS: u64 = 1_500;
+
+/// What one run is like.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// The world waits until the first look is done.
+    orderly: bool,
+    early: bool,
+    queue_max: usize,
+    faults: Faults,
+    /// At most so many things happen; the seed says how many.
+    scripts: usize,
+}
+
+const PLAIN: Plan = Plan {
+    orderly: true,
+    early: false,
+    queue_max: usize::MAX,
+    faults: Faults { watch: 0, start: 0 },
+    scripts: 14,
+};
+
+fn prepare(seed: u64, plan: Plan) -> Shell {
+    let mut rng = Rng::new(seed);
+    let mut world = World::new(&mut rng);
+    world.early = plan.early;
+    world.budget = rng.below(8);
+    world.finish(&mut rng);
+    world.age();
+    world.kernel.queue_max = plan.queue_max;
+    let mut kinds = vec![EventKind::Create, EventKind::CloseWrite, EventKind::MovedTo];
+    let more = [
+        EventKind::MovedFrom,
+        EventKind::Delete,
+        EventKind::DeleteSelf,
+        EventKind::MoveSelf,
+        EventKind::Ignored,
+        EventKind::Modify,
+    ];
+    kinds.extend(more.into_iter().filter(|_| rng.one_in(2)));
+    // Some runs without tasks, which keep their directories in memory.
+    let schedules = rng.one_in(2);
+    let trigger = if schedules { Trigger::Schedule(0) } else { Trigger::Cancel(0) };
+    let triggers: Vec<_> = kinds.into_iter().map(|kind| (kind, trigger)).collect();
+    let mut shell = Shell::new(config(WATCHED, vec![scheduler("run")], &triggers), world, rng);
+    shell.faults = plan.faults;
+    shell
+}
+
+/// Runs a seed until all is at rest.
+fn run(seed: u64, plan: Plan) -> Shell {
+    let mut shell = prepare(seed, plan);
+    shell.start();
+    if plan.orderly {
+        shell.settle();
+        assert!(shell.ready);
+    }
+    shell.world.budget = 1 + seed as usize % plan.scripts;
+    shell.settle();
+    shell
+}
+
+/// The directories below the watched one, with those on the way to it.
+fn expected(kernel: &Kernel, watched: usize) -> HashSet<Vec<u8>> {
+    let mut paths: HashSet<Vec<u8>> = kernel
+        .subtree(watched)
+        .into_iter()
+        .filter(|ino| kernel.is_dir(*ino))
+        .map(|ino| kernel.path(ino))
+        .collect();
+    let mut above = watched;
+    while above != TOP {
+        above = kernel.inodes[above].parent;
+        paths.insert(kernel.path(above));
+    }
+    paths
+}
+
+/// What the engine watches is what the kernel watches, each under its path.
+fn check_watches(shell: &Shell) -> HashSet<Vec<u8>> {
+    let kernel = &shell.world.kernel;
+    let mut known = BTreeMap::new();
+    for (path, wd) in shell.engine.watched() {
+        assert_eq!(known.insert(wd, path), None, "{wd:?} stands for two paths");
+    }
+    let real: BTreeMap<_, _> = kernel.watches().map(|(wd, ino)| (wd, kernel.path(ino))).collect();
+    let text = |map: &BTreeMap<_, Vec<u8>>| {
+        map.iter().map(|(wd, path)| format!("{wd:?} {}", path.escape_ascii())).collect::<Vec<_>>()
+    };
+    assert_eq!(text(&known), text(&real), "the engine's watches, and the kernel's");
+    known.into_values().collect()
+}
+
+fn check_tree(shell: &Shell) {
+    let watched = check_watches(shell);
+    let expected = expected(&shell.world.kernel, shell.world.watched);
+    let text = |paths: &HashSet<Vec<u8>>| {
+        let mut lines: Vec<_> = paths.iter().map(|path| path.escape_ascii().to_string()).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(text(&watched), text(&expected), "what is watched, and what should be");
+}
+
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+fn number_in(path: &[u8]) -> Option<usize> {
+    let digits = name_of(path).strip_prefix(b"f")?.split(|&byte| byte == b'.').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn check_events(shell: &Shell) {
+    let kernel = &shell.world.kernel;
+    for delivery in &shell.deliveries {
+        let known = shell.world.unseen || kernel.paths.contains(&delivery.path);
+        assert!(known, "{} never existed", delivery.path.escape_ascii());
+    }
+    for (&number, story) in &shell.world.stories {
+        check_story(shell, number, story);
+    }
+}
+
+fn check_story(shell: &Shell, number: usize, story: &Story) {
+    let kernel = &shell.world.kernel;
+    let told: Vec<_> =
+        shell.deliveries.iter().filter(|delivery| number_in(&delivery.path) == Some(number)).collect();
+    let count = |kind| told.iter().filter(|delivery| is(delivery, kind)).count();
+    let closes = count(EventKind::CloseWrite);
+    let context = || {
+        let told: Vec<_> = told
+            .iter()
+            .map(|delivery| format!("{} {}", delivery.event, delivery.path.escape_ascii()))
+            .collect();
+        format!("f{number}, at {}: {story:?}\ntold: {told:#?}", kernel.path(story.ino).escape_ascii())
+    };
+    // A file that was renamed into a directory nobody had seen is found there as a new one.
+    let mut closes_by_name: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for delivery in told.iter().filter(|delivery| is(delivery, EventKind::CloseWrite)) {
+        *closes_by_name.entry(name_of(&delivery.path)).or_default() += 1;
+    }
+    let often = closes_by_name.values().any(|closes| *closes > story.closes * story.entries.max(1));
+    assert!(!often, "IN_CLOSE_WRITE too often: {}", context());
+    let inode = &kernel.inodes[story.ino];
+    let inside = inode.linked && kernel.is_below(story.ino, shell.world.watched);
+    // Each name that the file had was told when it appeared, once unless it came from outside again.
+    let mut appeared: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for delivery in &told {
+        if is(delivery, EventKind::Create) || is(delivery, EventKind::MovedTo) {
+            *appeared.entry(name_of(&delivery.path)).or_default() += 1;
+        }
+    }
+    for count in appeared.values() {
+        assert!(*count <= story.entries.max(1), "its appearance was told too often: {}", context());
+    }
+    if !inside || story.old {
+        return;
+    }
+    let named = appeared.contains_key(inode.name.as_slice());
+    assert!(named, "its appearance was not told: {}", context());
+    // Nobody can tell a directory that moved in from one that was made and moved before it was seen.
+    if story.always_inside {
+        let moved = story.moved && count(EventKind::MovedTo) > 0;
+        assert!(closes > 0 || moved, "no IN_CLOSE_WRITE: {}", context());
+    }
+}
+
+#[test]
+fn every_directory_is_watched_and_every_event_told_once() {
+    for_seeds(SEEDS, |seed| {
+        let shell = run(seed, PLAIN);
+        check_tree(&shell);
+        check_events(&shell);
+    });
+}
