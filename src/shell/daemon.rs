@@ -10,7 +10,7 @@ use super::children::Children;
 use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
-use super::scan::Scanner;
+use super::scan::{Scanner, is_still};
 use crate::config::Config;
 use crate::engine::message::{Scan, ScanError};
 use crate::engine::{Effect, Engine, Input, Options};
@@ -331,15 +331,19 @@ impl<'a> Daemon<'a> {
 
     fn scan(&mut self, scan: &Scan) {
         let parent = self.scanner.parent(&self.inotify, scan);
+        let parent = parent.as_ref().map(|parent| parent.as_ref().map(AsFd::as_fd));
         for item in &scan.items {
-            let result = match &parent {
-                Ok(parent) => {
-                    let parent = parent.as_ref().map(AsFd::as_fd);
-                    self.scanner.look(&self.inotify, &scan.base, parent, item)
-                }
+            let before = self.queued();
+            let looked = match parent {
+                Ok(parent) => self.scanner.look(&self.inotify, &scan.base, parent, item),
                 Err(error) => Err(ScanError::clone(error)),
             };
             let queued = self.queued();
+            let result = looked.and_then(|(seen, held)| {
+                let still =
+                    queued == before || is_still(&scan.base, parent.ok().flatten(), item, held.as_fd());
+                if still { Ok(seen) } else { Err(ScanError::Stale(Some(seen.wd))) }
+            });
             self.step(Input::Scanned { node: item.node, result, queued });
         }
         dir::leave();

@@ -45,19 +45,22 @@ impl Scanner {
             return Ok(None);
         }
         let trusted = c_path(&scan.base[..scan.trusted]);
-        let top = dir::open_trusted(&trusted).map_err(|errno| failed("open", &scan.base, errno))?;
-        let rest = scan.base[scan.trusted..].strip_prefix(b"/").unwrap_or(&scan.base[scan.trusted..]);
-        let parent = if rest.is_empty() {
-            top
-        } else {
-            dir::open_beneath(top.as_fd(), rest).map_err(|errno| failed("open", &scan.base, errno))?
+        let lost = |errno| match failed("open", &scan.base, errno) {
+            // It was there when it was watched.
+            ScanError::NotFound | ScanError::NotDirectory if scan.expect.is_some() => ScanError::Stale(None),
+            error => error,
         };
+        let top = dir::hold_trusted(&trusted).map_err(lost)?;
+        let rest = scan.base[scan.trusted..].strip_prefix(b"/").unwrap_or(&scan.base[scan.trusted..]);
+        let parent =
+            if rest.is_empty() { top } else { dir::hold_beneath(top.as_fd(), rest).map_err(lost)? };
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
         let wd = inotify.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(Some(wd))) }
     }
 
-    /// Watches and lists one directory, which may be the working directory afterwards.
+    /// Watches and lists one directory, which may be the working directory afterwards; returns it,
+    /// held, with what was seen.
     ///
     /// # Errors
     ///
@@ -68,14 +71,10 @@ impl Scanner {
         base: &[u8],
         parent: Option<BorrowedFd<'_>>,
         item: &Item,
-    ) -> Result<Seen, ScanError> {
+    ) -> Result<(Seen, OwnedFd), ScanError> {
         let path = || [base, b"/", &item.name].concat();
-        let opened = match parent {
-            Some(parent) if !item.follow => dir::hold_child(parent, &c_path(&item.name)),
-            _ => dir::open_trusted(&c_path(&path())),
-        };
-        let fd = opened.map_err(|errno| failed("open", &path(), errno))?;
-        let fd = fd.as_fd();
+        let held = hold(base, parent, item).map_err(|errno| failed("open", &path(), errno))?;
+        let fd = held.as_fd();
         let watched = if item.replace {
             inotify.set_mask(fd, item.mask)
         } else {
@@ -84,7 +83,7 @@ impl Scanner {
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
         let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path(), errno))?;
         let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
-        Ok(Seen { wd, entries, remote })
+        Ok((Seen { wd, entries, remote }, held))
     }
 
     fn list(&mut self, held: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
@@ -129,6 +128,21 @@ impl Scanner {
         let counts = dir::fs_type(dir)?.counts_links();
         self.counts_links.insert(device, counts);
         Ok(counts)
+    }
+}
+
+/// Whether a name still leads to the directory that was looked at. To be asked when events came
+/// meanwhile: one of them may say that it does not, and would be taken for older than the look.
+pub fn is_still(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item, looked_at: BorrowedFd<'_>) -> bool {
+    let now = hold(base, parent, item).and_then(|held| dir::identity(held.as_fd()));
+    now.is_ok_and(|now| dir::identity(looked_at) == Ok(now))
+}
+
+/// Takes hold of a directory without reading from it.
+fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, Errno> {
+    match parent {
+        Some(parent) if !item.follow => dir::hold_child(parent, &c_path(&item.name)),
+        _ => dir::hold_trusted(&c_path(&[base, b"/", &item.name].concat())),
     }
 }
 

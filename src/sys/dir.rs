@@ -46,25 +46,33 @@ pub fn hold_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, SEARCH, Mode::empty()))
 }
 
-/// Opens a directory below `dir` for listing, however deep, with no symbolic link on the way and
-/// no way out. An empty path means `dir` itself.
+/// As [`hold_child`] for a path that may lead through symbolic links.
+///
+/// # Errors
+/// As [`open_trusted`], but the right to read it is not asked for.
+pub fn hold_trusted(path: &CStr) -> Result<OwnedFd, Errno> {
+    retry(|| nix::fcntl::open(path, SEARCH - OFlag::O_NOFOLLOW, Mode::empty()))
+}
+
+/// Opens a directory below `dir` to hold it, however deep, with no symbolic link on the way and no
+/// way out. An empty path means `dir` itself.
 ///
 /// # Errors
 /// As [`open_trusted`]; ELOOP or ENOTDIR when a component is a symbolic link; EXDEV when the path
 /// is absolute or holds `..`; EINVAL when it holds a NUL; ENAMETOOLONG when one component is
 /// longer than a filesystem can store.
-pub fn open_beneath(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub fn hold_beneath(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     /// Set once the kernel (before 5.6) or a sandbox turned out not to know `openat2(2)`.
     static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
     check_beneath(path)?;
     if !NO_OPENAT2.load(Ordering::Relaxed) {
-        match open_beneath_in_steps(dir, path) {
+        match hold_beneath_in_steps(dir, path) {
             // Sandboxes answer EPERM; openat2 itself does so for O_NOATIME only.
             Err(Errno::ENOSYS | Errno::EPERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
             outcome => return outcome,
         }
     }
-    open_beneath_by_components(dir, path)
+    hold_beneath_by_components(dir, path)
 }
 
 /// What both ways must refuse alike, whatever is on disk.
@@ -80,7 +88,7 @@ fn check_beneath(path: &[u8]) -> Result<(), Errno> {
 const STEP_LEN_MAX: usize = libc::PATH_MAX as usize - 1;
 
 /// `openat2(2)`, once for every 4095 bytes of path.
-fn open_beneath_in_steps(dir: BorrowedFd<'_>, mut path: &[u8]) -> Result<OwnedFd, Errno> {
+fn hold_beneath_in_steps(dir: BorrowedFd<'_>, mut path: &[u8]) -> Result<OwnedFd, Errno> {
     let resolve =
         ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let mut own = None;
@@ -91,26 +99,29 @@ fn open_beneath_in_steps(dir: BorrowedFd<'_>, mut path: &[u8]) -> Result<OwnedFd
         own = Some(retry(|| openat2(here(dir, &own), or_here(&path[..slash]), how))?);
         path = &path[slash + 1..];
     }
-    let how = OpenHow::new().flags(DIRECTORY).resolve(resolve);
+    let how = OpenHow::new().flags(SEARCH).resolve(resolve);
     retry(|| openat2(here(dir, &own), or_here(path), how))
 }
 
 /// The same without `openat2(2)`: one component at a time.
-fn open_beneath_by_components(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+fn hold_beneath_by_components(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let mut own = None;
     let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).peekable();
     while let Some(part) = parts.next() {
-        let flags = if parts.peek().is_some() { SEARCH } else { DIRECTORY | OFlag::O_NOFOLLOW };
-        let next = retry(|| openat(here(dir, &own), part, flags, Mode::empty()))?;
+        let next = hold_component(here(dir, &own), part)?;
         if parts.peek().is_none() {
             return Ok(next);
         }
         own = Some(next);
     }
-    open_child(here(dir, &own), c".")
+    hold_child(here(dir, &own), c".")
 }
 
-/// A directory on the way needs to be searched only, not read.
+fn hold_component(dir: BorrowedFd<'_>, part: &[u8]) -> Result<OwnedFd, Errno> {
+    retry(|| openat(dir, part, SEARCH, Mode::empty()))
+}
+
+/// A directory that is held needs to be searched only, not read, and holding it makes no event.
 const SEARCH: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 
@@ -307,11 +318,11 @@ mod tests {
 
     /// Both ways, so that the one for old kernels is tested on a new one.
     fn openers() -> Vec<Opener> {
-        if open_beneath_in_steps(open(Path::new("/")).as_fd(), b"").err() == Some(Errno::ENOSYS) {
+        if hold_beneath_in_steps(open(Path::new("/")).as_fd(), b"").err() == Some(Errno::ENOSYS) {
             eprintln!("this kernel has no openat2: only the other way is tested");
-            return vec![open_beneath_by_components];
+            return vec![hold_beneath_by_components];
         }
-        vec![open_beneath_in_steps, open_beneath_by_components]
+        vec![hold_beneath_in_steps, hold_beneath_by_components]
     }
 
     fn open(path: &Path) -> OwnedFd {
@@ -362,9 +373,9 @@ mod tests {
             (b"etc/../etc", Errno::EXDEV),
             (b"etc\0", Errno::EINVAL),
         ] {
-            assert_eq!(open_beneath(root.as_fd(), path).unwrap_err(), errno, "{path:?}");
+            assert_eq!(hold_beneath(root.as_fd(), path).unwrap_err(), errno, "{path:?}");
         }
-        assert!(open_beneath(root.as_fd(), b"..etc").is_err_and(|errno| errno == Errno::ENOENT));
+        assert!(hold_beneath(root.as_fd(), b"..etc").is_err_and(|errno| errno == Errno::ENOENT));
     }
 
     #[test]
