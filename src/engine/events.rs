@@ -218,7 +218,7 @@ impl Engine {
         match half.node {
             Some(moved) => self.arrived(moved, event.node, event.name),
             None => {
-                let news = self.news_of_unknown(&half);
+                let news = if event.is_dir { self.news_of_unknown(&half) } else { News::Moved };
                 self.moved_in(event, news);
             }
         }
