@@ -191,19 +191,37 @@ fn comment_starts(text: &[u8], at: usize) -> bool {
     text[at] == b'#' && (at == 0 || b" \t;&|(".contains(&text[at - 1]))
 }
 
-/// The first shell operator in the command of an exec scheduler, which starts no shell.
+/// The first shell operator in the command of an exec scheduler, which starts no shell. One that
+/// stands in quotes, as in `sh -c 'a | b'`, is meant as an argument.
 pub fn shell_operator(text: &[u8]) -> Option<Bad> {
     let mut at = 0;
-    for word in text.split(|byte| b" \t".contains(byte)) {
+    while at < text.len() {
+        let len = raw_word_len(&text[at..]);
+        let word = &text[at..at + len];
         if SHELL_OPERATORS.contains(&word) {
             let word_shown = String::from_utf8_lossy(word);
             let message =
                 format!("{word_shown} is an ordinary argument here: only type = shell runs a shell");
-            return Some(Bad { message, range: at..at + word.len() });
+            return Some(Bad { message, range: at..at + len });
         }
-        at += word.len() + 1;
+        at += len + 1;
     }
     None
+}
+
+/// How far it is to the next blank that separates words; quotes and backslashes are still there.
+fn raw_word_len(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        at = match byte {
+            b' ' | b'\t' => return at,
+            // A quote that is never closed is an error of its own.
+            b'\'' | b'"' => quoted_part(text, at, &mut Vec::new()).unwrap_or(text.len()),
+            b'\\' => at + 2,
+            _ => at + 1,
+        };
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -310,6 +328,8 @@ mod tests {
         assert_eq!(bad.message, "| is an ordinary argument here: only type = shell runs a shell");
         assert_eq!(bad.range, 3..4);
         assert_eq!(shell_operator(b"a '|' b|c"), None);
+        assert_eq!(shell_operator(br#"sh -c 'a | b > "c"' "d ; e" \| 'f"#), None);
+        assert_eq!(shell_operator(b"sh -c 'a | b' >> c").unwrap().range, 14..16);
     }
 
     proptest! {

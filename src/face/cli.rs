@@ -315,7 +315,7 @@ fn to_bytes(text: &str) -> Vec<u8> {
 pub fn help() -> String {
     let mut text = String::from(
         "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -l | -v | -h]\n       \
-         rinotifyd [-d] -w PATH [-w PATH] [-r] [-E EVENT] [-D DELAY] -x COMMAND\n\n\
+         rinotifyd [-d] [--pidfile FILE] [-t | -n] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
     for flag in FLAGS.iter().filter(|flag| flag.role != Role::Later) {

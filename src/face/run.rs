@@ -60,7 +60,7 @@ fn print(text: &str) -> Exit {
 
 fn complain(text: &str) {
     // There is nobody left to tell that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
 fn event_list() -> String {
