@@ -254,6 +254,7 @@ fn watch(
     let event_map = watch_map(fields, names, event_maps, out);
     let (rec, auto_add) = (fields.flag("rec", out), fields.flag("auto_add", out));
     let rescan_ms = fields.duration("rescan", out);
+    let catch_up = fields.choice("catch_up", out) == "all";
     let logname = log_name(fields, &fields.name, out);
     let mut exclude = fields.list("exclude_filter", out, expression::compile);
     for file in fields.items("exclude_filter_file") {
@@ -261,7 +262,17 @@ fn watch(
             exclude.extend(report(&line, expression::compile(&line.bytes), &mut reader.out));
         }
     }
-    Watch { name: fields.name.clone(), logname, paths, event_map, rec, auto_add, rescan_ms, exclude }
+    Watch {
+        name: fields.name.clone(),
+        logname,
+        paths,
+        event_map,
+        rec,
+        auto_add,
+        rescan_ms,
+        catch_up,
+        exclude,
+    }
 }
 
 /// The event map a watch names, or one made for its `default_sched`.

@@ -76,6 +76,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             rec: inline.recursive,
             auto_add: inline.recursive,
             rescan_ms: 0,
+            catch_up: false,
             exclude: Vec::new(),
         }],
     };

@@ -201,6 +201,8 @@ pub struct Watch {
     pub auto_add: bool,
     /// Compare with the disk this often; 0 = never.
     pub rescan_ms: Millis,
+    /// Make up events at start for everything that is there.
+    pub catch_up: bool,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.
     pub exclude: Vec<Regex>,

@@ -235,7 +235,7 @@ pub static SECTIONS: &[Section] = &[
             key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
             key("logname", Value::Name, "", "log name; the section's name unless set"),
             key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
-            key("catch_up", CATCH_UP, "no", "events to make up at start").later(),
+            key("catch_up", CATCH_UP, "no", "events to make up at start"),
         ],
     },
 ];
@@ -312,7 +312,7 @@ const OUTPUT: Value = Value::Choice(&[now("log"), now("inherit"), now("null")]);
 const FORMAT: Value = Value::Choice(&[later("text"), later("json")]);
 const START: Value = Value::Choice(&[later("boot"), later("demand")]);
 const ACTION: Value = Value::Choice(&[later("move"), later("copy"), later("delete")]);
-const CATCH_UP: Value = Value::Choice(&[later("no"), later("all"), later("changed")]);
+const CATCH_UP: Value = Value::Choice(&[now("no"), now("all"), later("changed")]);
 
 const fn now(word: &'static str) -> Choice {
     Choice { word, built: true }

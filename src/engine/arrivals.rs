@@ -46,6 +46,8 @@ pub struct Held {
     pub appeared: Option<EventKind>,
     /// IN_CLOSE_WRITE, unless a real one came or one will come.
     pub closed: bool,
+    /// It was there at start: only watches with `catch_up` are told.
+    pub catch_up: bool,
 }
 
 /// By name; the order makes the engine deterministic.
@@ -158,6 +160,14 @@ impl Arrivals {
         let Some(held) = self.fresh.get_mut(&node).and_then(|fresh| fresh.held.get_mut(name)) else {
             return [None; 2];
         };
+        if held.catch_up {
+            // Told at the mark, unless it is gone by then.
+            if matches!(kind, EventKind::Delete | EventKind::MovedFrom) {
+                (held.appeared, held.closed) = (None, false);
+            }
+            held.closed &= kind != EventKind::CloseWrite;
+            return [None; 2];
+        }
         match kind {
             // Everything about it is in the queue.
             EventKind::Create | EventKind::MovedTo => {

@@ -53,7 +53,7 @@ impl Engine {
             return;
         }
         let is_dir = event.mask & IN_ISDIR != 0 || event.name.is_empty();
-        let seen = Occurrence { node, name: event.name, kind, is_dir, src: None };
+        let seen = Occurrence { node, name: event.name, kind, is_dir, src: None, catch_up: false };
         for kind in before.into_iter().flatten() {
             self.counters.made_up += 1;
             self.deliver(&Occurrence { kind, ..seen });
@@ -88,8 +88,19 @@ impl Engine {
                 self.deliver(&seen);
                 self.on_move_self(node);
             }
+            _ if self.is_own_look(&seen) => {}
             _ => self.deliver(&seen),
         }
+    }
+
+    /// The daemon's own listing of a directory, and its question who writes to a file, make events:
+    /// those of this kind that were queued before the listing's mark are taken for such.
+    fn is_own_look(&self, event: &Occurrence<'_>) -> bool {
+        if !matches!(event.kind, EventKind::Open | EventKind::Access | EventKind::CloseNowrite) {
+            return false;
+        }
+        let child = if event.is_dir { self.tree.child(event.node, event.name) } else { None };
+        self.is_younger(child.unwrap_or(event.node))
     }
 
     /// The directory of this name, unless it is younger than the event that is being read.

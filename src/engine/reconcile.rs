@@ -82,7 +82,8 @@ impl Engine {
         for node in self.tree.subtree(ROOT) {
             for member in self.covers.members(self.tree.cover(node)).to_vec() {
                 if member.role == Role::Root && told.insert(member.watch) {
-                    let event = Occurrence { node, name: b"", kind, is_dir: false, src: None };
+                    let event =
+                        Occurrence { node, name: b"", kind, is_dir: false, src: None, catch_up: false };
                     self.deliver_to(&config, &member, &event);
                 }
             }
@@ -147,7 +148,7 @@ impl Engine {
         }
         for kind in kinds {
             self.counters.made_up += 1;
-            self.deliver(&Occurrence { node, name: &entry.name, kind, is_dir, src: None });
+            self.deliver(&Occurrence { node, name: &entry.name, kind, is_dir, src: None, catch_up: false });
         }
     }
 
@@ -175,7 +176,14 @@ impl Engine {
             let Some(task) = self.tasks.get(job) else { continue };
             let (node, name, is_dir) = (task.subject.node, task.subject.name.clone(), task.subject.is_dir);
             self.counters.made_up += 1;
-            self.deliver(&Occurrence { node, name: &name, kind: EventKind::Delete, is_dir, src: None });
+            self.deliver(&Occurrence {
+                node,
+                name: &name,
+                kind: EventKind::Delete,
+                is_dir,
+                src: None,
+                catch_up: false,
+            });
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Occurrence<'a> {
     pub is_dir: bool,
     /// Where it was before, for a rename that was seen whole.
     pub src: Option<(NodeId, &'a [u8])>,
+    /// Made up at start, for watches with `catch_up`.
+    pub catch_up: bool,
 }
 
 impl Engine {
@@ -38,6 +40,9 @@ impl Engine {
     }
 
     fn concerns(&self, config: &Config, member: &Member, event: &Occurrence<'_>) -> bool {
+        if event.catch_up && !member.watch(config).catch_up {
+            return false;
+        }
         if event.name.is_empty() {
             return member.is_inside() && !self.parent_tells(event, member);
         }

@@ -274,6 +274,7 @@ impl Engine {
         match visit.news {
             News::Verify => List::Nothing,
             News::Changed => List::Changes { since_ns: self.changed_since_ns() },
+            News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
             News::Existing => List::Nothing,
             News::Created if closes => List::Writers,
@@ -324,6 +325,7 @@ impl Engine {
         self.seek_children(node, visit.news);
         if visit.news == News::Changed {
             self.compare(node, seen.entries);
+            self.hold(node, BTreeMap::new(), mark);
             return;
         }
         self.enter(node, visit.news, seen.entries, mark);
@@ -452,6 +454,7 @@ impl Engine {
 
     /// Deals with a directory's content: directories are visited, events made up for what is new.
     fn enter(&mut self, node: NodeId, news: News, entries: Vec<Entry>, mark: u64) {
+        let catch_up = news == News::Existing && self.catches_up(node);
         let mut held = BTreeMap::new();
         for entry in entries {
             let is_dir = entry.kind == EntryKind::Directory;
@@ -461,11 +464,23 @@ impl Engine {
             let appeared = match news {
                 News::Created => Some(EventKind::Create),
                 News::Moved => Some(EventKind::MovedTo),
+                News::Existing if catch_up => Some(EventKind::Create),
                 News::Existing | News::Verify | News::Changed => continue,
             };
-            let closed = news == News::Created && entry.kind == EntryKind::File;
-            held.insert(entry.name, Held { is_dir, appeared, closed });
+            let closed = news != News::Moved && entry.kind == EntryKind::File;
+            held.insert(entry.name, Held { is_dir, appeared, closed, catch_up });
         }
+        self.hold(node, held, mark);
+    }
+
+    /// Whether what is there at start is to be told, to a watch that covers the directory.
+    fn catches_up(&self, node: NodeId) -> bool {
+        let wants = |member: &Member| member.is_inside() && member.watch(&self.config).catch_up;
+        !self.ready && self.covers.members(self.tree.cover(node)).iter().any(wants)
+    }
+
+    /// Tells the events of a listing once the reader has passed its mark.
+    fn hold(&mut self, node: NodeId, held: HeldEntries, mark: u64) {
         if mark > self.position {
             if self.arrivals.hold(node, mark, held) {
                 self.tree.pin(node);
@@ -485,11 +500,11 @@ impl Engine {
     }
 
     pub(super) fn make_up(&mut self, node: NodeId, held: HeldEntries) {
-        for (name, Held { is_dir, appeared, closed }) in held {
+        for (name, Held { is_dir, appeared, closed, catch_up }) in held {
             let close = closed.then_some(EventKind::CloseWrite);
             for kind in appeared.into_iter().chain(close) {
                 self.counters.made_up += 1;
-                self.deliver(&Occurrence { node, name: &name, kind, is_dir, src: None });
+                self.deliver(&Occurrence { node, name: &name, kind, is_dir, src: None, catch_up });
             }
         }
     }

@@ -39,6 +39,7 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
         rec: true,
         auto_add: true,
         rescan_ms: 0,
+        catch_up: false,
         exclude: Vec::new(),
     };
     Config {
