@@ -236,8 +236,9 @@ fn the_default_takes_every_event_that_is_not_named() {
         + &scheduler("other")
         + "[daemon]\nmax_jobs = 1\n[event_map map]\ndefault_sched = run\nIN_OPEN = none\nIN_CLOSE_WRITE = other\n"
         + WATCH;
-    let (scratch, daemon) = start(&["src"], &text);
+    let (scratch, mut daemon) = start(&["src"], &text);
     scratch.write("src/file", "");
+    daemon.wait_ran(&scratch, "ran", 2);
     scratch.rename("src/file", "aside");
     finish(
         &scratch,
