@@ -219,3 +219,16 @@ fn commands_that_cannot_start_fail_and_the_daemon_goes_on() {
     check("type = shell\ncmd = no-such-program-anywhere", "task failed", "exit status 127");
     check("type = shell\ncmd = kill -9 $$", "task failed", "signal 9");
 }
+
+#[test]
+fn a_command_that_cannot_start_leaves_its_place_to_the_next() {
+    let scratch = scratch();
+    let mut daemon =
+        Daemon::start_ready(&scratch, &config("type = exec\ncmd = /no/such/program\nmax_jobs = 1"), &[]);
+    for name in ["src/one", "src/two", "src/three"] {
+        scratch.write(name, "");
+    }
+    daemon.wait_lines(3, "task failed: cannot start the command");
+    daemon.wait_status("ready=0 running=0 done=0 failed=3");
+    daemon.stop();
+}

@@ -121,6 +121,35 @@ fn a_third_signal_kills() {
 }
 
 #[test]
+fn the_wait_ends_when_the_last_task_is_cancelled() {
+    let text = config("shutdown_timeout = 60", "delay = 50\ncmd = true")
+        .replace("[watch", "IN_DELETE = cancel:run\n[watch");
+    let (scratch, mut daemon) = start(&text);
+    let file = scratch.write("src/file", "");
+    daemon.wait_log(" schedule task");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_log(": shutdown ");
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(daemon.log().contains("task cancelled"), "{}", daemon.log());
+}
+
+#[test]
+fn the_wait_ends_when_the_last_task_cannot_start_or_is_only_pretended() {
+    for (args, said) in [(&[][..], "task failed: cannot start"), (&["-n"][..], "dry run")] {
+        let scratch = Scratch::new();
+        scratch.dir("src");
+        let text = config("shutdown_timeout = 60", "delay = 300ms\ncwd = /no/such/directory\ncmd = true");
+        let mut daemon = Daemon::start_ready(&scratch, &text, args);
+        scratch.write("src/file", "");
+        daemon.wait_log(" schedule task");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.wait().code(), Some(0));
+        assert!(daemon.log().contains(said), "{}", daemon.log());
+    }
+}
+
+#[test]
 fn the_status_counts() {
     let cmd =
         "cmd = echo {filename} >>@/ran; [ {filename} != bad ] && until [ -e @/gate ]; do sleep 0.02; done";
