@@ -109,17 +109,11 @@ impl Engine {
         (!self.is_younger(child)).then_some(child)
     }
 
-    /// Whether the directory was watched and listed after the event that is being read: then the
-    /// event is about an earlier one of its name, or about what the listing has shown already.
+    /// Whether the directory was listed, or shown by a listing, after the event that is being read:
+    /// then the event is about an earlier one of its name, or about what the listing has shown.
     pub(super) fn is_younger(&self, node: NodeId) -> bool {
-        self.arrivals.born(node).is_some_and(|born| self.position <= born)
-    }
-
-    /// Whether the directory is known from a listing alone, one that was made after the event that
-    /// is being read: then it may be what the event is about.
-    pub(super) fn is_listed(&self, node: NodeId) -> bool {
-        let by_parent = |parent| self.is_younger(parent);
-        self.tree.wd(node).is_none() && self.tree.parent(node).is_some_and(by_parent)
+        let after = |node| self.arrivals.born(node).is_some_and(|born| self.position <= born);
+        after(node) || self.tree.wd(node).is_none() && self.tree.parent(node).is_some_and(after)
     }
 
     fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32) {
@@ -127,7 +121,7 @@ impl Engine {
         if let Some(mut half) = self.pairing.displaced(event.node, event.name) {
             if event.is_dir && half.name() == event.name {
                 if half.wait == Wait::Exchange {
-                    self.doubt(event.node, event.name);
+                    self.verify_child(event.node, event.name);
                 }
                 half.wait = Wait::Arrival(cookie);
                 self.pairing.put_back(half);
@@ -151,17 +145,16 @@ impl Engine {
         self.put_half(Wait::Search, parent, Some(node), &name);
     }
 
-    /// A directory below one that is between two names is not there any more: it gets a half of its
-    /// own, and what is deferred for it and those below it.
+    /// A directory below one that is between two names, or gone, is not there any more: it gets a
+    /// half of its own, and what is deferred for it and those below it.
     pub(super) fn take_out(&mut self, node: NodeId) {
         if self.tree.in_transit(node) == Some(node) {
             return;
         }
-        let Some(half) = self.half_above(node) else { return };
-        let deferred = std::mem::take(&mut half.deferred);
+        let deferred = self.half_above(node).map(|half| std::mem::take(&mut half.deferred));
         self.mislay(node);
         let mut nodes = Vec::new();
-        for deferred in deferred {
+        for deferred in deferred.into_iter().flatten() {
             nodes.clear();
             match &deferred {
                 Deferred::Event { wd, .. } => self.tree.by_wd(*wd, &mut nodes),
@@ -185,7 +178,7 @@ impl Engine {
         let Some(child) = self.child_meant(parent, name) else { return };
         if self.leads_to_root(child) {
             self.disappeared(parent, name);
-        } else if !self.is_listed(child) {
+        } else {
             self.tree.depart(child);
             self.put_half(Wait::Exchange, parent, Some(child), name);
         }
@@ -200,23 +193,21 @@ impl Engine {
         named
     }
 
-    /// The kernel has taken the directory's watch away: if it waited for its IN_MOVED_FROM, it was
-    /// replaced instead.
+    /// It was replaced or deleted, and somebody holds it open. Should that be wrong, it may be found.
+    fn lose_displaced(&mut self, mut half: Half) {
+        half.wait = Wait::Search;
+        self.pairing.put_back(half);
+    }
+
+    /// The kernel has taken the directory's watch away: it will not arrive anywhere.
     fn end_replaced(&mut self, node: NodeId) {
-        let displaced = |half: &&mut Half| half.node == Some(node) && half.wait == Wait::Exchange;
+        let displaced = |half: &&mut Half| half.node == Some(node) && !matches!(half.wait, Wait::Arrival(_));
         if self.half_above(node).filter(displaced).is_some()
             && let Some(half) = self.pairing.take_of_node(node)
         {
-            self.lose_displaced(half);
-        }
-    }
-
-    /// It was replaced or deleted. Its watch ends when nobody holds it open any more.
-    fn lose_displaced(&mut self, half: Half) {
-        if let Some(node) = half.node {
             self.tree.lose(node);
+            self.release_half(half);
         }
-        self.release_half(half);
     }
 
     fn on_moved_to(&mut self, event: &Occurrence<'_>, cookie: u32) {

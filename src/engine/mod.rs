@@ -108,6 +108,8 @@ pub struct Engine {
     arrivals: Arrivals,
     /// Visits that the shell is making, in the order of its answers.
     in_flight: VecDeque<Visit>,
+    /// Watches to be taken away once all answers are there.
+    unwanted: Vec<Wd>,
     pairing: Pairing,
     tasks: Tasks,
     /// Tasks whose run has ended at a position that the reader has not reached.
@@ -147,6 +149,7 @@ impl Engine {
             covers: Covers::default(),
             arrivals: Arrivals::default(),
             in_flight: VecDeque::new(),
+            unwanted: Vec::new(),
             pairing: Pairing::default(),
             tasks: Tasks::default(),
             ended: VecDeque::new(),

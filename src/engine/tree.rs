@@ -157,6 +157,19 @@ impl Tree {
         self.at(node).flags & LINKED != 0
     }
 
+    /// Whether the node and all above it are linked: its directory is where its path leads.
+    #[must_use]
+    pub fn is_attached(&self, node: NodeId) -> bool {
+        let mut at = Some(node);
+        while let Some(node) = at {
+            if !self.is_linked(node) {
+                return false;
+            }
+            at = self.parent(node);
+        }
+        true
+    }
+
     /// Whether the node, or one above it, is between the two halves of a rename; the node that is.
     #[must_use]
     pub fn in_transit(&self, node: NodeId) -> Option<NodeId> {

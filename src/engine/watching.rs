@@ -24,6 +24,10 @@ use crate::types::Wd;
 /// enough that events are answered in between.
 const SCAN_ITEMS_MAX: usize = 64;
 
+/// So often a directory that is known under another name is looked at again, before both names are
+/// taken for true: that one was misunderstood may show only when further events are read.
+const TRIES_MAX: u8 = 4;
+
 /// How a child of a covered directory became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
@@ -96,7 +100,7 @@ impl Engine {
     /// An event says that there is a directory of this name now.
     pub(super) fn appeared(&mut self, parent: NodeId, name: &[u8], news: News) {
         if let Some(child) = self.tree.child(parent, name) {
-            if self.is_younger(child) || self.is_listed(child) {
+            if self.is_younger(child) {
                 // A listing has shown already what the event says.
                 return;
             }
@@ -184,6 +188,9 @@ impl Engine {
     /// Perhaps that was the last visit.
     fn note_visited(&mut self) {
         self.give_up_pairs();
+        if self.in_flight.is_empty() {
+            self.unwatch_unwanted();
+        }
         self.tell_ready();
     }
 
@@ -193,7 +200,7 @@ impl Engine {
             half.visits.push(visit);
             return false;
         }
-        let wanted = self.tree.is_linked(visit.node)
+        let wanted = self.tree.is_attached(visit.node)
             && self.tree.cover(visit.node) != CoverId::NONE
             && self.can_be_in(self.tree.parent(visit.node));
         let goes = wanted && !self.must_starve(visit.node);
@@ -246,7 +253,7 @@ impl Engine {
     }
 
     /// Asks whether the directory of this name is still the one we think.
-    pub(super) fn doubt(&mut self, parent: NodeId, name: &[u8]) {
+    pub(super) fn verify_child(&mut self, parent: NodeId, name: &[u8]) {
         if let Some(child) = self.tree.child(parent, name)
             && self.tree.wd(child).is_some()
         {
@@ -346,11 +353,14 @@ impl Engine {
             return true;
         }
         // They came before its new parent was watched: this is its arrival.
-        if let Some(moved) = known.iter().copied().find(|known| self.half_above(*known).is_some()) {
+        // Or something above it is gone, and it left that before.
+        let is_nowhere =
+            |known: &NodeId| self.half_above(*known).is_some() || !self.tree.is_attached(*known);
+        if let Some(moved) = known.iter().copied().find(is_nowhere) {
             self.found_again(visit.node, moved);
             return true;
         }
-        if visit.tries > 1 {
+        if visit.tries >= TRIES_MAX {
             return false;
         }
         // Or they were misunderstood: first see who is where.
@@ -358,11 +368,11 @@ impl Engine {
             self.push_visit(node, News::Verify);
         }
         self.tree.pin(visit.node);
-        self.arrivals.push(Visit { tries: 2, ..visit });
+        self.arrivals.push(Visit { tries: visit.tries + 1, ..visit });
         true
     }
 
-    /// A directory that was renamed, or is below one that was, is what a listing shows as `node`.
+    /// A directory that is between two names, or below one that is, or below one that is gone, is what a listing shows as `node`.
     fn found_again(&mut self, node: NodeId, moved: NodeId) {
         self.take_out(moved);
         let Some(half) = self.pairing.take_of_node(moved) else { return };
@@ -724,10 +734,21 @@ impl Engine {
     }
 
     fn unwatch_unused(&mut self, wd: Wd) {
+        // Another item of the scan that is under way may yet turn out to be this directory.
+        self.unwanted.push(wd);
+        if self.in_flight.is_empty() {
+            self.unwatch_unwanted();
+        }
+    }
+
+    fn unwatch_unwanted(&mut self) {
         let mut others = Vec::new();
-        self.tree.by_wd(wd, &mut others);
-        if others.is_empty() {
-            self.out.push(Effect::Unwatch(wd));
+        for wd in std::mem::take(&mut self.unwanted) {
+            others.clear();
+            self.tree.by_wd(wd, &mut others);
+            if others.is_empty() {
+                self.out.push(Effect::Unwatch(wd));
+            }
         }
     }
 

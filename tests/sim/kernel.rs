@@ -22,6 +22,8 @@ pub struct Inode {
     pub name: Vec<u8>,
     /// It has a name.
     pub linked: bool,
+    /// When the inode was changed last (ctime), in the kernel's time.
+    pub changed_ms: u64,
     /// Who holds a file open for writing, or a directory open at all.
     pub holders: usize,
 }
@@ -56,6 +58,8 @@ pub struct Kernel {
     overflowed: bool,
     /// How often events were lost.
     pub overflows: usize,
+    /// The wall clock.
+    pub now_ms: u64,
     /// Every path that ever led to something.
     pub paths: HashSet<Vec<u8>>,
     /// Kernels before 5.3 or so tell a directory's end after its parent's IN_DELETE, later before.
@@ -65,8 +69,14 @@ pub struct Kernel {
 impl Kernel {
     /// A tree of `/` alone.
     pub fn new() -> Self {
-        let top =
-            Inode { entries: Some(BTreeMap::new()), parent: TOP, name: Vec::new(), linked: true, holders: 0 };
+        let top = Inode {
+            entries: Some(BTreeMap::new()),
+            parent: TOP,
+            name: Vec::new(),
+            linked: true,
+            changed_ms: 0,
+            holders: 0,
+        };
         Self {
             inodes: vec![top],
             watches: BTreeMap::new(),
@@ -77,6 +87,7 @@ impl Kernel {
             queue_max: usize::MAX,
             overflowed: false,
             overflows: 0,
+            now_ms: 0,
             paths: HashSet::new(),
             parent_first: false,
         }
@@ -143,6 +154,7 @@ impl Kernel {
             parent: dir,
             name: name.to_vec(),
             linked: true,
+            changed_ms: self.now_ms,
             holders: usize::from(!is_dir),
         });
         self.entries_mut(dir).insert(name.to_vec(), ino);
@@ -209,6 +221,7 @@ impl Kernel {
 
     fn put(&mut self, ino: Ino, dir: Ino, name: &[u8]) {
         self.entries_mut(dir).insert(name.to_vec(), ino);
+        self.inodes[ino].changed_ms = self.now_ms;
         self.inodes[ino].parent = dir;
         self.inodes[ino].name = name.to_vec();
     }
@@ -230,6 +243,7 @@ impl Kernel {
     }
 
     fn entries_mut(&mut self, dir: Ino) -> &mut BTreeMap<Vec<u8>, Ino> {
+        self.inodes[dir].changed_ms = self.now_ms;
         self.inodes[dir].entries.as_mut().expect("only a directory is asked")
     }
 
@@ -243,6 +257,9 @@ impl Kernel {
     /// Something done through an open file. Its directory is told under the name the file has now;
     /// with IN_EXCL_UNLINK, not when it has none.
     pub fn touch(&mut self, file: Ino, kind: EventKind) {
+        if kind == EventKind::Modify {
+            self.inodes[file].changed_ms = self.now_ms;
+        }
         let Inode { parent, ref name, linked, .. } = self.inodes[file];
         if linked {
             let micro = self.named(parent, kind, file, &name.clone(), 0);

@@ -88,7 +88,8 @@ impl Shell {
             6 => {
                 // No system call takes so long.
                 self.world.end_calls();
-                self.now += self.rng.below(15) as Millis;
+                let ms = self.rng.below(15) as Millis;
+                self.wait_until(self.now + ms);
             }
             _ => self.tick(),
         }
@@ -103,7 +104,7 @@ impl Shell {
             let idle = self.world.is_quiet() && self.world.kernel.queued() == 0 && !self.engine.has_work();
             if idle {
                 let ends = self.jobs.values().map(|(end, _)| *end);
-                self.now = self.now.max(ends.chain(self.engine.next_deadline()).min().unwrap_or(self.now));
+                self.wait_until(ends.chain(self.engine.next_deadline()).min().unwrap_or(self.now));
                 self.tick();
             } else {
                 self.turn();
@@ -120,9 +121,13 @@ impl Shell {
             && self.engine.next_deadline().is_none()
     }
 
-    /// The wall clock of this world began with it.
+    pub fn wait_until(&mut self, now: Millis) {
+        self.now = self.now.max(now);
+        self.world.kernel.now_ms = self.now;
+    }
+
     fn wall_ns(&self) -> i64 {
-        i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+        self.now as i64 * 1_000_000
     }
 
     fn noise(&mut self, steps_max: usize) {
@@ -141,6 +146,7 @@ impl Shell {
         if bytes.is_empty() {
             return;
         }
+        // As the daemon sees it: a read that did not fill its buffer left nothing behind.
         let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
         self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
         for (event, size) in event::parse(&bytes) {
@@ -293,8 +299,12 @@ impl Shell {
 
     fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
         if self.faults.watch > 0 && self.rng.one_in(self.faults.watch) {
-            let no_space = ScanError::NoSpace { limit: None };
-            let errors = [ScanError::NotFound, ScanError::NotDirectory, ScanError::Denied, no_space];
+            let errors = [
+                ScanError::NotFound,
+                ScanError::NotDirectory,
+                ScanError::Denied,
+                ScanError::NoSpace { limit: None },
+            ];
             return Err(self.rng.pick(&errors).clone());
         }
         let ino = self.open_item(base, parent, item)?;
@@ -330,16 +340,23 @@ impl Shell {
         let mut entries = Vec::new();
         for (name, ino) in self.world.list(dir) {
             let is_dir = self.world.kernel.is_dir(ino);
+            let changed = match wanted {
+                List::Changes { since_ns } => {
+                    self.world.kernel.inodes[ino].changed_ms as i64 * 1_000_000 >= since_ns
+                }
+                _ => true,
+            };
+            let asks = matches!(wanted, List::Writers | List::Changes { .. }) && changed;
             let kind = if is_dir {
                 EntryKind::Directory
             } else if wanted == List::Directories {
                 continue;
-            } else if wanted == List::Writers && self.has_writer(dir, &name) {
+            } else if asks && self.has_writer(dir, &name) {
                 EntryKind::OpenFile
             } else {
                 EntryKind::File
             };
-            entries.push(Entry { name: name.into(), kind, changed: true });
+            entries.push(Entry { name: name.into(), kind, changed });
         }
         entries
     }
@@ -355,9 +372,4 @@ impl Shell {
 /// What the checks ask of an event's name.
 pub fn is(delivery: &Delivery, kind: EventKind) -> bool {
     delivery.event == kind.name()
-}
-
-/// The watched directories, for a comparison.
-pub fn watches(kernel: &Kernel) -> BTreeMap<Vec<u8>, Wd> {
-    kernel.watches().map(|(wd, ino)| (kernel.path(ino), wd)).collect()
 }

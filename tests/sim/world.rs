@@ -90,7 +90,8 @@ pub struct World {
     pub early: bool,
     /// By number.
     pub stories: BTreeMap<usize, Story>,
-    /// A directory was renamed to where nobody watched, outside or yet. It is found there later, and what is told
+    /// A directory was renamed to where nobody watched, outside or yet, or over one that nobody had
+    /// seen, which looks like an exchange when it goes on from there. It is found there later, and what is told
     /// of it has the path of that time, although a directory above may be another one by then.
     pub unseen: bool,
     /// What had another name once.
@@ -347,11 +348,13 @@ impl World {
     }
 
     fn rename(&mut self, ino: Ino, dir: Ino, name: &[u8], exchange: bool) -> Option<Vec<Micro>> {
-        let other = self.kernel.child(dir, name).filter(|_| exchange);
+        let target = self.kernel.child(dir, name);
+        let other = target.filter(|_| exchange);
         let moved: Vec<Ino> = [ino].into_iter().chain(other).collect();
         let was_inside: Vec<bool> =
             moved.iter().map(|ino| self.kernel.is_below(*ino, self.watched)).collect();
         let micros = self.kernel.rename(ino, dir, name, exchange)?;
+        self.unseen |= !exchange && target.is_some_and(|target| self.kernel.wd(target).is_none());
         for (&top, was_inside) in moved.iter().zip(was_inside) {
             self.note_journey(top, was_inside);
         }
