@@ -80,12 +80,15 @@ impl Member {
         let own_end = EventKind::DeleteSelf.bit() | EventKind::MoveSelf.bit();
         let names = EventKind::Create.bit() | EventKind::MovedTo.bit() | EventKind::MovedFrom.bit();
         let tree = if watch.rec || watch.auto_add { names } else { 0 };
+        // The next component may be replaced at any time, by a link or while somebody holds it open,
+        // and then only its parent tells.
+        let way = own_end | names | EventKind::Delete.bit();
         match self.role {
-            Role::Seek { found: true, .. } => own_end,
+            Role::Seek { found: true, .. } => way,
             Role::Seek { depth, .. } if usize::from(depth) + 1 == self.pattern(config).components.len() => {
-                own_end | names | EventKind::Delete.bit() | wanted | self_events_as_name_events(wanted)
+                way | wanted
             }
-            Role::Seek { .. } => own_end | names,
+            Role::Seek { .. } => way,
             Role::Root => wanted | tree | own_end | sources(config),
             Role::Below => wanted | tree | sources(config),
         }
@@ -96,18 +99,6 @@ impl Member {
 fn sources(config: &Config) -> u32 {
     let told = config.event_maps.iter().any(|map| map.mask() & EventKind::MovedTo.bit() != 0);
     if told { EventKind::MovedFrom.bit() } else { 0 }
-}
-
-/// A watched file's IN_DELETE_SELF and IN_MOVE_SELF are seen as its directory's events.
-fn self_events_as_name_events(wanted: u32) -> u32 {
-    let mut mask = 0;
-    if wanted & EventKind::DeleteSelf.bit() != 0 {
-        mask |= EventKind::Delete.bit();
-    }
-    if wanted & EventKind::MoveSelf.bit() != 0 {
-        mask |= EventKind::MovedFrom.bit();
-    }
-    mask
 }
 
 #[derive(Debug)]

@@ -70,13 +70,15 @@ impl Engine {
                 if is_dir {
                     self.appeared(node, event.name, News::Created);
                 } else {
-                    self.file_appeared(node, event.name);
+                    self.file_changed(node, event.name);
                 }
             }
             EventKind::Delete => {
                 self.deliver(&seen);
                 let was_displaced = self.end_displaced(node, event.name);
-                if is_dir && !was_displaced {
+                if !is_dir {
+                    self.file_changed(node, event.name);
+                } else if !was_displaced {
                     self.disappeared(node, event.name);
                 }
             }
@@ -128,6 +130,9 @@ impl Engine {
                 return;
             }
             self.lose_displaced(half);
+        }
+        if !event.is_dir {
+            self.file_changed(event.node, event.name);
         }
         let child = if event.is_dir { self.child_meant(event.node, event.name) } else { None };
         if let Some(child) = child {
@@ -216,7 +221,10 @@ impl Engine {
             self.moved_in(event, News::Moved);
             return;
         };
-        self.deliver(&Occurrence { src: Some((half.parent, half.name())), ..*event });
+        // The way to a watch path is looked at too, but what is there is nobody's.
+        let known = half.parent == event.node || self.is_inside(half.parent, half.name());
+        let src = known.then_some((half.parent, half.name()));
+        self.deliver(&Occurrence { src, ..*event });
         match half.node {
             Some(moved) => self.arrived(moved, event.node, event.name),
             None => {
@@ -237,7 +245,7 @@ impl Engine {
         if event.is_dir {
             self.appeared(event.node, event.name, news);
         } else {
-            self.file_appeared(event.node, event.name);
+            self.file_changed(event.node, event.name);
         }
     }
 

@@ -49,6 +49,12 @@ impl Engine {
         member.is_inside() || !event.is_dir && member.names_file(config, event.name)
     }
 
+    /// Whether what happens to this name is some watch's business.
+    pub(super) fn is_inside(&self, node: NodeId, name: &[u8]) -> bool {
+        let members = self.covers.members(self.tree.cover(node));
+        members.iter().any(|member| member.is_inside() || member.names_file(&self.config, name))
+    }
+
     /// The kernel reports most of what happens to a directory twice: to its own watch, and with
     /// its name to its parent's. A watch that has both takes the parent's.
     fn parent_tells(&self, event: &Occurrence<'_>, member: &Member) -> bool {

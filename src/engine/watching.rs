@@ -109,15 +109,20 @@ impl Engine {
         self.adopt(parent, name, news, Known::Appeared);
     }
 
-    /// Something that is no directory appeared; on the way to a watch path it may be a link to one.
-    pub(super) fn file_appeared(&mut self, parent: NodeId, name: &[u8]) {
+    /// Something that is no directory appeared or went; on the way to a watch path it may be a link
+    /// to one.
+    pub(super) fn file_changed(&mut self, parent: NodeId, name: &[u8]) {
         let config = &self.config;
         let sought = |member: &Member| match member.role {
             Role::Seek { depth, .. } => member.pattern(config).components[usize::from(depth)].matches(name),
             _ => false,
         };
-        if self.covers.members(self.tree.cover(parent)).iter().any(sought) {
-            self.adopt(parent, name, News::Created, Known::Appeared);
+        if !self.covers.members(self.tree.cover(parent)).iter().any(sought) {
+            return;
+        }
+        match self.tree.child(parent, name) {
+            Some(child) => self.push_visit(child, News::Verify),
+            None => self.adopt(parent, name, News::Created, Known::Appeared),
         }
     }
 
@@ -354,8 +359,7 @@ impl Engine {
         }
         // They came before its new parent was watched: this is its arrival.
         // Or something above it is gone, and it left that before.
-        let is_nowhere =
-            |known: &NodeId| self.half_above(*known).is_some() || !self.tree.is_attached(*known);
+        let is_nowhere = |known: &NodeId| self.half_above(*known).is_some() || !self.tree.is_attached(*known);
         if let Some(moved) = known.iter().copied().find(is_nowhere) {
             self.found_again(visit.node, moved);
             return true;
@@ -604,7 +608,9 @@ impl Engine {
             let name = &member.watch(&config).logname;
             match (member.role, error) {
                 (Role::Root, ScanError::NotDirectory) => {
-                    self.log_watch(Level::Info, name, "watching a single file", node, b"");
+                    // Told once: it may be replaced all the time.
+                    let level = if self.ready { Level::Debug } else { Level::Info };
+                    self.log_watch(level, name, "watching a single file", node, b"");
                 }
                 (Role::Root | Role::Seek { .. }, _) => {
                     let wanted = member.pattern(&config).text.clone();

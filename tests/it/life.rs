@@ -157,7 +157,7 @@ fn the_status_counts() {
         + "[scheduler later]\ntype = shell\ndelay = 60\ncmd = true\n";
     let (scratch, mut daemon) = start(&text);
     let before = daemon.status();
-    assert_eq!((field(&before, "events"), field(&before, "waiting")), ("0", "0"));
+    assert_eq!(field(&before, "waiting"), "0");
     for name in ["src/one", "src/two", "src/bad"] {
         scratch.write(name, "");
     }
@@ -165,7 +165,9 @@ fn the_status_counts() {
     scratch.write("gate", "");
     daemon.wait_status("waiting=3 ready=0 running=0 done=2 failed=1");
     let after = daemon.status();
-    assert_eq!((field(&after, "events"), field(&after, "overflows")), ("3", "0"));
+    // The way to the watch path is watched too, so others may add to the three.
+    assert!(field(&after, "events").parse::<u64>().unwrap() >= 3, "{after}");
+    assert_eq!(field(&after, "overflows"), "0");
     assert_eq!(daemon.directories("src"), 1);
     // The second signal ends the wait for the tasks of `later`.
     daemon.signal(Signal::SIGTERM);
