@@ -105,7 +105,8 @@ impl Engine {
         if scheduler.max_delay_ms > 0 {
             due = due.min(task.first_at + scheduler.max_delay_ms);
         }
-        let (due, state) = (due.max(task.not_before), task.state);
+        // The last moment may have passed already, with the tick that says so still to come.
+        let (due, state) = (due.max(task.not_before).max(self.now), task.state);
         match state {
             State::Waiting(timer) => {
                 let known = self.wheel.reschedule(timer, due);

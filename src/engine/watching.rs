@@ -555,6 +555,9 @@ impl Engine {
             {
                 self.mislay(node);
             }
+            ScanError::NotFound | ScanError::NotDirectory if self.tree.wd(node).is_some() => {
+                self.look_again(node);
+            }
             ScanError::NotFound | ScanError::NotDirectory => {
                 self.tell_missing(node, error);
                 self.drop_unseen(node);
@@ -585,6 +588,15 @@ impl Engine {
             self.push_visit(parent, News::Verify);
             self.arrivals.push(visit);
         }
+    }
+
+    /// A watched directory is not at its path any more. While it was, its parent did not look out
+    /// for it; what came there before the parent does so again is found by a second visit.
+    fn look_again(&mut self, node: NodeId) {
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        self.abandon(node, "it is gone");
+        self.lost_child(parent, &name);
     }
 
     fn drop_unseen(&mut self, node: NodeId) {

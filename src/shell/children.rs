@@ -3,7 +3,7 @@
 //! A task ends when its child ends. Its output may go on, if a grandchild keeps the pipe: it is
 //! logged until the pipe is closed, which keeps the grandchild from dying of SIGPIPE.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -40,6 +40,8 @@ pub struct Children {
     null: OwnedFd,
     jobs: HashMap<Pid, JobId>,
     pids: HashMap<JobId, Pid>,
+    /// Told to end.
+    terminated: HashSet<JobId>,
     outputs: HashMap<u32, ChildOutput>,
     next_output: u32,
     surroundings: Vec<(Arc<Run>, Surroundings)>,
@@ -76,6 +78,7 @@ impl Children {
             null: process::dev_null().map_err(|errno| Error::new("open", b"/dev/null", errno))?,
             jobs: HashMap::new(),
             pids: HashMap::new(),
+            terminated: HashSet::new(),
             outputs: HashMap::new(),
             next_output: 0,
             surroundings: Vec::new(),
@@ -156,12 +159,13 @@ impl Children {
     }
 
     /// Sends a signal to a job's process group, if it still runs.
-    pub fn signal(&self, job: JobId, signal: Signal) {
+    pub fn signal(&mut self, job: JobId, signal: Signal) {
         if let Some(&pid) = self.pids.get(&job) {
             let signal = match signal {
                 Signal::Terminate => Sig::Terminate,
                 Signal::Kill => Sig::Kill,
             };
+            self.terminated.insert(job);
             // ESRCH: it has ended by itself.
             let _ = process::signal_group(pid, signal);
         }
@@ -170,8 +174,15 @@ impl Children {
     /// The next child that has ended, its output logged as far as it is there.
     pub fn reap(&mut self, reactor: &mut Reactor, log: &mut Log) -> Option<(JobId, ExitStatus)> {
         loop {
-            let (pid, status) = process::reap().ok().flatten()?;
-            let Some(job) = self.jobs.remove(&pid) else { continue };
+            let pid = process::ended().ok().flatten()?;
+            let job = self.jobs.remove(&pid);
+            if job.is_some_and(|job| self.terminated.remove(&job)) {
+                // Its own children were told to end as well; what ignores that has nobody left to
+                // wait for it. ESRCH: there is nothing left.
+                let _ = process::signal_group(pid, Sig::Kill);
+            }
+            let status = process::reap(pid).ok().flatten()?;
+            let Some(job) = job else { continue };
             self.pids.remove(&job);
             let key = self.outputs.iter().find(|(_, output)| output.job == job).map(|(key, _)| *key);
             if let Some(key) = key {

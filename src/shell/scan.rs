@@ -81,7 +81,13 @@ impl Scanner {
             inotify.enter_and_watch(fd, item.mask)
         };
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
-        let entries = self.list(fd, item.list).map_err(|errno| failed("list", &path(), errno))?;
+        let entries = self.list(fd, item.list).map_err(|errno| {
+            if !item.replace {
+                // Nobody will know of this watch; EINVAL when the directory is gone already.
+                let _ = inotify.unwatch(wd);
+            }
+            failed("list", &path(), errno)
+        })?;
         let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
         Ok((Seen { wd, entries, remote }, held))
     }

@@ -38,16 +38,32 @@ pub enum Sig {
     Kill,
 }
 
-/// A child that has ended; `None` when there is none (now). Call it until it returns `None`: one
-/// SIGCHLD may stand for several.
+/// A child that has ended; `None` when there is none (now). It stays to be reaped, and until then
+/// nobody else can have its process group. Ask until there is none: one SIGCHLD may stand for
+/// several.
 ///
 /// # Errors
 /// None that the kernel documents for these arguments.
-pub fn reap() -> Result<Option<(Pid, ExitStatus)>, Errno> {
-    match wait(-1, libc::WNOHANG) {
+pub fn ended() -> Result<Option<Pid>, Errno> {
+    // SAFETY: `siginfo_t` holds integers and pointers, for which all zeroes are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid(2) writes one siginfo_t through the pointer.
+    let outcome = retry(|| Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }));
+    match outcome {
         Err(Errno::ECHILD) => Ok(None),
-        outcome => outcome,
+        Err(errno) => Err(errno),
+        // SAFETY: for SIGCHLD, and all zeroes when nobody has ended, the field is the pid (waitid(2)).
+        Ok(_) => Ok(Pid::from_raw(unsafe { info.si_pid() })),
     }
+}
+
+/// Takes the status of a child that has ended.
+///
+/// # Errors
+/// ECHILD when it is not a child, or was reaped.
+pub fn reap(pid: Pid) -> Result<Option<ExitStatus>, Errno> {
+    wait(pid.0, libc::WNOHANG).map(|ended| ended.map(|(_, status)| status))
 }
 
 /// Waits for the end of one child, which is known to be near.
@@ -198,7 +214,7 @@ mod tests {
     #[test]
     #[ignore = "run by every_child_is_reaped_once"]
     fn alone_every_child_is_reaped_once() {
-        assert_eq!(reap(), Ok(None));
+        assert_eq!(ended(), Ok(None));
         let mut spawner = Spawner::new().unwrap();
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         // RTMIN+1: nix cannot name it.
@@ -222,16 +238,20 @@ mod tests {
             };
             expected.push((spawner.spawn(&spawn).unwrap(), status));
         }
-        assert_eq!(reap(), Ok(None), "all are waiting for their input to end");
+        assert_eq!(ended(), Ok(None), "all are waiting for their input to end");
         drop(write);
         let mut found = Vec::new();
         while found.len() < expected.len() {
-            found.extend(reap().unwrap());
+            if let Some(pid) = ended().unwrap() {
+                assert_eq!(ended(), Ok(Some(pid)), "it stays until it is reaped");
+                found.push((pid, reap(pid).unwrap().unwrap()));
+            }
         }
         found.sort_by_key(|(pid, _)| *pid);
         expected.sort_by_key(|(pid, _)| *pid);
         assert_eq!(found, expected);
-        assert_eq!(reap(), Ok(None));
+        assert_eq!(ended(), Ok(None));
+        assert_eq!(reap(expected[0].0), Err(Errno::ECHILD));
         assert_eq!(signal_group(expected[0].0, Sig::Kill), Err(Errno::ESRCH));
     }
 

@@ -92,7 +92,7 @@ fn paths_events_recursion_and_delay_are_options() {
     let mut daemon = start(&scratch, &args);
     scratch.write("one/below/file", "");
     daemon.wait_ran(&scratch, "ran", 1);
-    let (scheduled, started) = (&daemon.lines("schedule task")[0], &daemon.lines("start task")[0]);
+    let (scheduled, started) = (&daemon.wait_line("schedule task"), &daemon.wait_line("start task"));
     assert_eq!(field(scheduled, "delay"), "0.300");
     assert!(millis_between(scheduled, started) >= 290);
     scratch.dir("one/new");

@@ -58,7 +58,7 @@ fn a_task_waits_for_its_delay() {
     let (scratch, mut daemon) = start(&config(&format!("{NOTE}delay = 300ms"), ON_CLOSE));
     scratch.write("src/file", "");
     daemon.wait_ran(&scratch, "ran", 1);
-    let (scheduled, started) = (&daemon.lines("schedule task")[0], &daemon.lines("start task")[0]);
+    let (scheduled, started) = (&daemon.wait_line("schedule task"), &daemon.wait_line("start task"));
     assert_eq!(field(scheduled, "delay"), "0.300");
     let waited = millis_between(scheduled, started);
     assert!((290..5_000).contains(&waited), "{waited} ms\n{scheduled}\n{started}");
@@ -113,7 +113,7 @@ fn max_delay_ends_the_waiting_for_quiet() {
         },
         "command for a file that is never quiet",
     );
-    let (scheduled, started) = (&daemon.lines(" schedule task")[0], &daemon.lines("start task")[0]);
+    let (scheduled, started) = (&daemon.wait_line(" schedule task"), &daemon.wait_line("start task"));
     assert!(millis_between(scheduled, started) >= 690, "{scheduled}\n{started}");
     daemon.stop();
 }
@@ -272,6 +272,20 @@ fn a_whole_process_group_that_ignores_term_is_killed() {
     let [outer, inner] = ["outer", "inner"].map(|name| scratch.read(name).trim().to_owned());
     assert!(!outer.is_empty() && !inner.is_empty());
     assert!(!is_alive(&outer));
+    daemon.wait_for(|| !is_alive(&inner), "end of the child's child");
+    daemon.stop();
+}
+
+#[test]
+fn what_ignores_term_does_not_outlive_a_leader_that_does_not() {
+    let scheduler = "type = shell\ntimeout = 200ms\n\
+                     cmd = (trap '' TERM; echo $$ >@/outer; exec sh -c 'echo $$ >@/inner; while :; do sleep 1; done') & wait";
+    let (scratch, mut daemon) = start(&config(scheduler, ON_CLOSE));
+    scratch.write("src/file", "");
+    daemon.wait_log("task failed");
+    assert!(daemon.lines("task failed")[0].contains("result=\"signal 15\""), "{}", daemon.log());
+    let inner = scratch.read("inner").trim().to_owned();
+    assert!(!inner.is_empty());
     daemon.wait_for(|| !is_alive(&inner), "end of the child's child");
     daemon.stop();
 }

@@ -204,6 +204,13 @@ impl Daemon {
         self.lines(text)
     }
 
+    /// Waits for a line that holds `text`, and returns the first. What a command has written may be
+    /// there before the log says that it was started.
+    #[track_caller]
+    pub fn wait_line(&mut self, text: &str) -> String {
+        self.wait_lines(1, text).remove(0)
+    }
+
     /// Asks for the status and returns its line.
     #[track_caller]
     pub fn status(&mut self) -> String {

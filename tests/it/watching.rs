@@ -84,6 +84,19 @@ fn a_watch_path_that_is_replaced_is_watched_again() {
     finish(&scratch, daemon, &["run IN_CLOSE_WRITE src/one", "run IN_CLOSE_WRITE src/two"]);
 }
 
+#[test]
+fn a_watch_path_replaced_in_any_moment_is_found_again() {
+    let (scratch, mut daemon) = start(&["src"], &config(ON_CLOSE, WATCH));
+    // The new one appears while the daemon still finds out that the old one has left.
+    for round in 0..100 {
+        scratch.rename("src", format!("aside-{round}"));
+        scratch.dir("src");
+        daemon.wait_lines(round + 2, "watching path=");
+    }
+    scratch.write("src/file", "");
+    finish(&scratch, daemon, &["run IN_CLOSE_WRITE src/file"]);
+}
+
 /// Starts the daemon as `nobody`. The binary may be where only root can go, so it gets a second
 /// name; `ln` or `cp` does that, because a file that this process writes could be busy.
 fn start_unprivileged(scratch: &Scratch, text: &str) -> Daemon {
