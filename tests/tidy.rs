@@ -6,9 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rinotifyd::config::load::{Host, HostFile, Ownership, load};
+use rinotifyd::config::schema::{Kind, SECTIONS};
+use rinotifyd::face::cli::{FLAGS, Role};
+use rinotifyd::pattern::PathPattern;
+use rinotifyd::types::Identity;
 
 /// The modules that `lib.rs` declares, each with its layer.
 const LAYERS: [(&str, u8); 11] = [
@@ -627,6 +633,205 @@ fn the_page_rules_find_what_is_missing() {
     assert_eq!(missing_keys(page, ["delay", "rules"]), ["rules"]);
 }
 
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join("man").join(name)).unwrap()
+}
+
+#[test]
+fn every_option_is_in_the_manual() {
+    let flags = FLAGS.iter().filter(|flag| flag.role != Role::Later);
+    let names = flags.flat_map(|flag| [flag.short, flag.long]).filter(|name| !name.is_empty());
+    assert_eq!(missing_flags(&page("rinotifyd.8"), names), [""; 0]);
+}
+
+/// The subsection whose title holds `[word]` or `[word NAME]`.
+fn subsection<'a>(page: &'a str, word: &str) -> Option<&'a str> {
+    let is_about = |line: &str| {
+        let title = line.strip_prefix(".Ss ").unwrap_or_default();
+        title.contains(&format!("[{word}]")) || title.contains(&format!("[{word} NAME]"))
+    };
+    let title = page.lines().find(|line| is_about(line))?;
+    let (_, rest) = page.split_once(title)?;
+    let end = [rest.find("\n.Ss "), rest.find("\n.Sh ")].into_iter().flatten().min();
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+/// Which keys that exist the page does not explain below the title of their section, and which it
+/// explains that do not exist yet.
+fn wrong_keys(page: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for section in SECTIONS {
+        let Some(text) = subsection(page, section.word) else {
+            wrong.extend(section.built.then(|| format!("[{}]", section.word)));
+            continue;
+        };
+        let built = section.keys.iter().filter(|key| key.built).map(|key| key.name);
+        let missing = missing_keys(text, built);
+        wrong.extend(missing.iter().map(|key| format!("{key} in [{}]", section.word)));
+        for key in section.keys.iter().filter(|key| !key.built) {
+            let explained = missing_keys(text, [key.name]).is_empty();
+            wrong.extend(explained.then(|| format!("{} in [{}] is not built", key.name, section.word)));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_key_is_in_the_manual() {
+    assert_eq!(wrong_keys(&page("rinotifyd.conf.5")), [""; 0]);
+    let bad =
+        ".Ss The [log] and [log NAME] sections\n.It Cm level\n.Ss The [daemon] section\n.It Cm control\n";
+    let wrong = wrong_keys(bad);
+    assert!(wrong.contains(&"max_jobs in [daemon]".to_owned()), "{wrong:?}");
+    assert!(wrong.contains(&"control in [daemon] is not built".to_owned()), "{wrong:?}");
+    assert!(wrong.contains(&"[watch]".to_owned()), "{wrong:?}");
+    assert!(!wrong.iter().any(|key| key.contains("level") || key.contains("syslog")), "{wrong:?}");
+}
+
+// Configurations that are shown.
+
+/// The literal blocks of a page in mdoc, and the fenced ones of Markdown.
+fn literal_blocks(text: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines() {
+        let fence = line.starts_with("```");
+        match &mut block {
+            None if line.starts_with(".Bd -literal") || fence => block = Some(String::new()),
+            Some(_) if line == ".Ed" || fence => blocks.extend(block.take()),
+            Some(lines) => {
+                lines.push_str(line);
+                lines.push('\n');
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// What a reader sees of a literal line in mdoc; see `mandoc_char(7)`.
+fn unescape(text: &str) -> String {
+    let escapes = [
+        ("\\&", ""),
+        ("\\-", "-"),
+        ("\\(aq", "'"),
+        ("\\(dq", "\""),
+        ("\\(ha", "^"),
+        ("\\(ti", "~"),
+        ("\\(ga", "`"),
+        ("\\e", "\\"),
+    ];
+    escapes.iter().fold(text.to_owned(), |text, (escape, seen)| text.replace(escape, seen))
+}
+
+/// The whole configurations among a text's blocks.
+fn configurations(path: &str, text: &str) -> Vec<String> {
+    let blocks = literal_blocks(text).into_iter();
+    let blocks = blocks.map(|block| if path.ends_with(".md") { block } else { unescape(&block) });
+    blocks.filter(|block| block.lines().any(|line| line.starts_with('['))).collect()
+}
+
+/// A machine that has one file and every user.
+struct Shown<'a>(&'a str);
+
+impl Host for Shown<'_> {
+    fn read(&self, _: &Path) -> io::Result<HostFile> {
+        let ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
+        Ok(HostFile { text: self.0.into(), ownership, directories: Vec::new() })
+    }
+
+    fn list(&self, _: &Path, _: &PathPattern) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn user(&self, name: &str, _: Option<u32>) -> io::Result<Option<Identity>> {
+        let (name, home) = (name.to_owned(), b"/".to_vec());
+        Ok(Some(Identity { uid: 1, gid: 1, groups: Vec::new(), name, home }))
+    }
+
+    fn group(&self, _: &str) -> io::Result<Option<u32>> {
+        Ok(Some(1))
+    }
+
+    fn is_root(&self) -> bool {
+        true
+    }
+}
+
+/// What the loader says about the configurations of a text, warnings too: nobody learns from an
+/// example that starts nothing.
+fn check_configurations(path: &str, text: &str) -> Vec<(usize, String)> {
+    let loaded = configurations(path, text);
+    let said = loaded.iter().map(|text| match load(Path::new(path), &Shown(text)) {
+        Ok(loaded) => loaded.warnings.to_string(),
+        Err(errors) => errors.to_string(),
+    });
+    said.filter(|said| !said.is_empty()).map(|said| (1, said)).collect()
+}
+
+#[test]
+fn configurations_that_are_shown_are_valid() {
+    let pages = || texts(&["README.md", "man"]);
+    enforce(pages(), check_configurations);
+    let counts: Vec<_> = pages().map(|(path, text)| configurations(&path, &text).len()).collect();
+    assert!(counts.len() >= 3 && counts.iter().all(|count| *count > 0), "{counts:?}");
+    enforce(texts(&["conf/examples", "conf/rinotifyd.conf"]), |path, text| {
+        load(Path::new(path), &Shown(text)).err().map(|errors| (1, errors.to_string())).into_iter().collect()
+    });
+}
+
+/// The keys that the manual shows with a value, section by section, put together again.
+fn shown_keys(page: &str) -> String {
+    let mut config =
+        String::from("[scheduler backup]\ntype = exec\ncmd = true\n[scheduler show]\ntype = exec\n");
+    config.push_str("cmd = true\n[watch second]\npath = /\ndefault_sched = show backup\n");
+    for section in SECTIONS.iter().filter(|section| section.built) {
+        let name = match section.kind {
+            Kind::Daemon | Kind::Log | Kind::Syslog => "",
+            Kind::EventMap => " incoming",
+            Kind::Scheduler => " convert",
+            Kind::Rule | Kind::Watch => " in",
+        };
+        config.push_str(&format!("[{}{name}]\n", section.word));
+        let shown = subsection(page, section.word).unwrap_or_default();
+        let shown = shown.lines().filter_map(|line| line.strip_prefix(".Dl "));
+        // A watch has one or the other, and a file is read only if it is there.
+        let left_out = ["default_sched = show", "exclude_filter_file = exclude"];
+        for line in shown.filter(|line| !left_out.contains(line)) {
+            config.push_str(&format!("{}\n", unescape(line)));
+        }
+    }
+    config
+}
+
+#[test]
+fn every_key_is_shown_with_a_value_that_it_takes() {
+    let page = page("rinotifyd.conf.5");
+    let config = shown_keys(&page);
+    load(Path::new("shown"), &Shown(&config)).unwrap_or_else(|errors| panic!("{errors}"));
+    for section in SECTIONS.iter().filter(|section| section.built && section.kind != Kind::EventMap) {
+        let text = unescape(subsection(&page, section.word).unwrap());
+        for key in section.keys.iter().filter(|key| key.built) {
+            let start = format!(".Dl {} = ", key.name);
+            assert!(text.lines().any(|line| line.starts_with(&start)), "{} in [{}]", key.name, section.word);
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_is_shown_and_wrong_is_found() {
+    let check = |path: &str, text: &str, expected: usize| {
+        assert_eq!(check_configurations(path, text).len(), expected, "{path}: {text}");
+    };
+    let good = "[scheduler s]\ntype = exec\ncmd = true\n[watch w]\npath = /\ndefault_sched = s\n";
+    check("README.md", &format!("```ini\n{good}```\n```\n$ make\n```\n"), 0);
+    check("README.md", &format!("```ini\n{good}pth = /\n```\n```ini\n[x]\n```\n"), 2);
+    check("a.5", &format!(".Bd -literal -offset indent\n{good}.Ed\n.Bd -literal\nkey = value\n.Ed\n"), 0);
+    check("a.5", &format!(".Bd -literal\n{good}exclude_filter = \\(ha.*\\e.git$\n.Ed\n"), 0);
+    check("a.5", &format!(".Bd -literal\n{good}exclude_filter = (\n.Ed\n"), 1);
+    check("a.5", ".Bd -literal\n[scheduler s]\ntype = exec\ncmd = true\n.Ed\n", 1);
+}
+
 /// What `mandoc -T lint` says about a page; nothing when mandoc is not installed.
 fn mandoc_lint(page: &Path) -> Option<Vec<String>> {
     let output = Command::new("mandoc").args(["-T", "lint"]).arg(page).output().ok()?;
@@ -636,6 +841,7 @@ fn mandoc_lint(page: &Path) -> Option<Vec<String>> {
     Some(
         text.lines()
             .filter(|line| !line.contains("referenced manual not found"))
+            .filter(|line| !line.contains("outdated mandoc.db lacks"))
             .map(str::to_owned)
             .collect(),
     )
