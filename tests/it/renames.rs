@@ -1,0 +1,190 @@
+//! Directories that are renamed, with the kernel that runs here.
+
+use std::fs;
+use std::path::Path;
+
+use crate::events::{config, finish, start, wait_told, watch};
+use crate::scratch::{Daemon, Scratch};
+
+const MOVES: [&str; 3] = ["IN_MOVED_FROM", "IN_MOVED_TO", "IN_CLOSE_WRITE"];
+
+/// Two watches, `src` and `dst`.
+fn begin(folders: &[&str], events: &[&str]) -> (Scratch, Daemon) {
+    let scratch = Scratch::new();
+    for folder in ["src", "dst"].iter().chain(folders) {
+        scratch.dir(folder);
+    }
+    let daemon = start(&scratch, &config(events, &(watch("src") + &watch("dst"))));
+    (scratch, daemon)
+}
+
+#[test]
+fn a_directory_moves_within_a_watch_and_on_to_another() {
+    let (scratch, mut daemon) = begin(&["src/a/deep"], &MOVES);
+    scratch.rename("src/a", "src/b");
+    scratch.write("src/b/deep/one", "");
+    scratch.rename("src/b", "dst/c");
+    scratch.write("dst/c/deep/two", "");
+    daemon.wait_directories("dst", 3);
+    daemon.wait_directories("src", 1);
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "IN_MOVED_FROM src/a",
+            "IN_MOVED_TO src/b src/a",
+            "IN_CLOSE_WRITE src/b/deep/one",
+            "IN_MOVED_FROM src/b",
+            "IN_MOVED_TO dst/c src/b",
+            "IN_CLOSE_WRITE dst/c/deep/two",
+        ],
+    );
+}
+
+#[test]
+fn a_directory_that_moves_in_brings_its_content_along() {
+    let (scratch, mut daemon) = begin(&["outside/new/deep"], &MOVES);
+    scratch.write("outside/new/file", "");
+    scratch.write("outside/new/deep/file", "");
+    scratch.rename("outside/new", "src/in");
+    wait_told(&scratch, &mut daemon, "IN_MOVED_TO src/in/deep/file");
+    daemon.wait_directories("src", 3);
+    scratch.rename("src/in", "outside/out");
+    daemon.wait_directories("src", 1);
+    scratch.write("outside/out/deep/unseen", "");
+    scratch.write("src/seen", "");
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "IN_MOVED_TO src/in",
+            "IN_MOVED_TO src/in/deep",
+            "IN_MOVED_TO src/in/file",
+            "IN_MOVED_TO src/in/deep/file",
+            "IN_MOVED_FROM src/in",
+            "IN_CLOSE_WRITE src/seen",
+        ],
+    );
+}
+
+#[cfg(target_env = "gnu")]
+fn exchange(one: &Path, other: &Path) {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn two_directories_change_places() {
+    let (scratch, mut daemon) = begin(&["src/a/of_a", "dst/b/of_b/deep"], &["IN_CLOSE_WRITE"]);
+    for _ in 0..3 {
+        exchange(&scratch.path("src/a"), &scratch.path("dst/b"));
+    }
+    daemon.wait_directories("src", 4);
+    daemon.wait_directories("dst", 3);
+    scratch.write("src/a/of_b/deep/one", "");
+    scratch.write("dst/b/of_a/two", "");
+    exchange(&scratch.path("src/a"), &scratch.path("dst/b"));
+    scratch.write("src/a/of_a/three", "");
+    scratch.write("dst/b/of_b/deep/four", "");
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "IN_CLOSE_WRITE src/a/of_b/deep/one",
+            "IN_CLOSE_WRITE dst/b/of_a/two",
+            "IN_CLOSE_WRITE src/a/of_a/three",
+            "IN_CLOSE_WRITE dst/b/of_b/deep/four",
+        ],
+    );
+}
+
+#[test]
+fn a_directory_takes_the_place_of_an_empty_one() {
+    let (scratch, mut daemon) = begin(&["src/full/deep", "src/empty", "outside/full"], &MOVES);
+    scratch.write("outside/full/brought", "");
+    scratch.rename("src/full", "src/empty");
+    scratch.write("src/empty/deep/one", "");
+    daemon.wait_directories("src", 3);
+    scratch.dir("dst/empty");
+    daemon.wait_directories("dst", 2);
+    scratch.rename("outside/full", "dst/empty");
+    wait_told(&scratch, &mut daemon, "IN_MOVED_TO dst/empty/brought");
+    scratch.write("dst/empty/two", "");
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "IN_MOVED_FROM src/full",
+            "IN_MOVED_TO src/empty src/full",
+            "IN_CLOSE_WRITE src/empty/deep/one",
+            "IN_MOVED_TO dst/empty",
+            "IN_MOVED_TO dst/empty/brought",
+            "IN_CLOSE_WRITE dst/empty/two",
+        ],
+    );
+}
+
+#[test]
+fn a_chain_of_renames_ends_where_it_ends() {
+    let (scratch, mut daemon) = begin(&["src/a/of_a", "src/b/of_b"], &["IN_CLOSE_WRITE"]);
+    for round in 0..20 {
+        scratch.rename("src/a", "dst/t");
+        scratch.rename("src/b", "src/a");
+        scratch.rename("dst/t", "src/b");
+        let (own, other) = if round % 2 == 0 { ("of_b", "of_a") } else { ("of_a", "of_b") };
+        scratch.write(format!("src/a/{own}/file"), "");
+        scratch.write(format!("src/b/{other}/file"), "");
+    }
+    daemon.wait_directories("src", 5);
+    let round = [
+        "IN_CLOSE_WRITE src/a/of_b/file",
+        "IN_CLOSE_WRITE src/b/of_a/file",
+        "IN_CLOSE_WRITE src/a/of_a/file",
+        "IN_CLOSE_WRITE src/b/of_b/file",
+    ];
+    finish(&scratch, daemon, &round.repeat(10));
+}
+
+/// Tasks wait until they are told to go, which is when the daemon is told to end.
+fn waiting(folders: &[&str]) -> (Scratch, Daemon) {
+    let text = format!("{}{}", watch("src"), watch("dst"));
+    let text = config(&["IN_CLOSE_WRITE"], &text)
+        .replace("cmd = :", "cmd = echo {pathname} >>@/ran\nmax_jobs = 1\ndelay = 1")
+        .replace("level = error", "level = info")
+        .replace("shutdown_timeout = 0", "shutdown_timeout = 20");
+    let scratch = Scratch::new();
+    for folder in ["src", "dst"].iter().chain(folders) {
+        scratch.dir(folder);
+    }
+    let daemon = Daemon::start_ready(&scratch, &text, &[]);
+    (scratch, daemon)
+}
+
+#[test]
+fn waiting_tasks_follow_their_directory_from_watch_to_watch() {
+    let (scratch, mut daemon) = waiting(&["src/a/deep"]);
+    scratch.write("src/a/deep/file", "");
+    daemon.wait_log("schedule task");
+    for (from, to) in [("src/a", "src/b"), ("src/b", "dst/c"), ("dst/c", "src/d"), ("src/d", "dst/e")] {
+        scratch.rename(from, to);
+    }
+    let ran = daemon.wait_ran(&scratch, "ran", 1);
+    assert_eq!(ran, [scratch.expand("@/dst/e/deep/file")]);
+    daemon.stop();
+}
+
+#[test]
+fn tasks_below_a_directory_that_left_are_cancelled() {
+    let (scratch, mut daemon) = waiting(&["src/a/deep", "outside"]);
+    scratch.write("src/a/deep/gone", "");
+    daemon.wait_log("schedule task");
+    scratch.rename("src/a", "outside/a");
+    daemon.wait_log("task cancelled: its directory left");
+    let told = daemon.lines("task cancelled");
+    assert!(told[0].contains(&scratch.expand("path=@/src/a/deep/gone")), "{told:?}");
+    scratch.write("src/stays", "");
+    fs::remove_dir_all(scratch.path("outside")).unwrap();
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), [scratch.expand("@/src/stays")]);
+    daemon.stop();
+}
