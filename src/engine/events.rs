@@ -43,10 +43,10 @@ impl Engine {
     }
 
     fn on_node_event(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>, before: Before) {
-        let position = self.position;
         if kind == EventKind::Ignored {
             self.end_replaced(node);
         }
+        let position = self.position;
         if let Some(half) = self.half_above(node) {
             let RawEvent { wd, mask, cookie, name } = *event;
             half.deferred.push(Deferred::Event { wd, mask, cookie, name: name.into(), position, before });
@@ -326,20 +326,13 @@ impl Engine {
     }
 
     fn give_up(&mut self, half: Half) {
-        // Those below it are dropped, others may go on.
-        half.visits.into_iter().for_each(|visit| self.arrivals.push(visit));
         if let Some(node) = half.node {
-            // What is deferred happened outside.
-            for deferred in half.deferred {
-                if let Deferred::Held(node, _) = deferred {
-                    self.tree.unpin(node);
-                }
-            }
             self.tree.pin(node);
             self.tree.lose(node);
             self.abandon(node, "it was moved out of the watched trees");
             self.tree.unpin(node);
         }
-        self.tree.unpin(half.parent);
+        // What was deferred for it and those below it happened outside, and finds nobody now.
+        self.release_half(half);
     }
 }

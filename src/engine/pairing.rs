@@ -159,6 +159,12 @@ impl Pairing {
         self.remove(index)
     }
 
+    /// Whether visits wait for an arrival.
+    #[must_use]
+    pub fn holds_visits(&self) -> bool {
+        self.halves.iter().any(|half| !half.visits.is_empty())
+    }
+
     /// Whether visits wait for an arrival that may yet come; they may find other directories.
     #[must_use]
     pub fn has_visits(&self, position: u64) -> bool {

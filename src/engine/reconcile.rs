@@ -99,7 +99,9 @@ impl Engine {
             self.tree.unpin(visit.node);
         }
         for &node in nodes {
-            if self.tree.is_linked(node) && self.tree.cover(node) != CoverId::NONE {
+            // One that is between two names is looked at when it is found.
+            let is_somewhere = self.tree.is_linked(node) || self.tree.in_transit(node).is_some();
+            if is_somewhere && self.tree.cover(node) != CoverId::NONE {
                 self.push_visit(node, News::Changed);
             }
         }
@@ -112,9 +114,21 @@ impl Engine {
 
     /// Nothing is left to be looked at.
     pub(super) fn end_pass(&mut self) {
-        if self.pass.is_some() && self.arrivals.is_empty() && self.in_flight.is_empty() {
+        let is_over = !self.arrivals.has_visits() && self.in_flight.is_empty() && !self.pairing.holds_visits();
+        if self.pass.is_some() && is_over {
             self.pass = None;
+            self.bury();
             self.log_daemon(Level::Info, "the trees and the disk are the same again");
+        }
+    }
+
+    /// Forgets directories that are gone: their IN_IGNORED may be among what the kernel dropped.
+    fn bury(&mut self) {
+        for node in self.tree.subtree(ROOT) {
+            let is_gone = !self.tree.is_attached(node) && self.tree.in_transit(node).is_none();
+            if self.tree.wd(node).is_some() && is_gone {
+                self.abandon(node, "it is gone");
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Shell {
     pub deliveries: Vec<Delivery>,
     pub ready: bool,
     pub exited: bool,
+    /// After so many events one is stolen.
+    pub steals: Option<usize>,
     /// Everything the engine wanted, for whom it matters.
     pub trace: Option<Vec<String>>,
 }
@@ -64,6 +66,7 @@ impl Shell {
             deliveries: Vec::new(),
             ready: false,
             exited: false,
+            steals: None,
             trace: None,
         }
     }
@@ -141,6 +144,10 @@ impl Shell {
     }
 
     pub fn read_events(&mut self) {
+        if self.steals == Some(0) {
+            self.steals = None;
+            self.kernel().steal(0);
+        }
         let size_max = 16 + self.rng.below(400);
         let bytes = self.kernel().read(size_max);
         if bytes.is_empty() {
@@ -150,6 +157,7 @@ impl Shell {
         let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
         self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
         for (event, size) in event::parse(&bytes) {
+            self.steals = self.steals.map(|after| after.saturating_sub(1));
             self.step(Input::Event { event, size });
         }
         self.input(Input::Drained);
