@@ -4,14 +4,16 @@
 //! effect comes back as a further input. There are no system calls, threads or clocks in here, so a
 //! simulation can drive it with a made-up kernel.
 //!
-//! Read in this order: `message` (what goes in and out), `tree` and `cover` (which directory is
-//! watched for whom), `watching` (how a directory comes to be watched), `events` (what one inotify
-//! event means), `routing` (whom it concerns), `scheduling` (when a task runs), `life` (start,
-//! reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`, `wheel`,
-//! `index_table`, `names`.
+//! Read in this order: `message` (what goes in and out), `tree` (which wd is which path), `cover` and
+//! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `visited`
+//! (what was found there), `events` (what one inotify event means), `reconcile` (what is done when
+//! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs), `life`
+//! (start, reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`,
+//! `wheel`, `index_table`, `names`.
 
 mod arrivals;
 mod cover;
+mod covering;
 mod events;
 pub mod index_table;
 mod life;
@@ -23,6 +25,7 @@ mod routing;
 mod scheduling;
 mod tasks;
 mod tree;
+mod visited;
 mod watching;
 pub mod wheel;
 

@@ -114,7 +114,8 @@ impl Engine {
 
     /// Nothing is left to be looked at.
     pub(super) fn end_pass(&mut self) {
-        let is_over = !self.arrivals.has_visits() && self.in_flight.is_empty() && !self.pairing.holds_visits();
+        let is_over =
+            !self.arrivals.has_visits() && self.in_flight.is_empty() && !self.pairing.holds_visits();
         if self.pass.is_some() && is_over {
             self.pass = None;
             self.bury();
