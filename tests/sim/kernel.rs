@@ -360,11 +360,13 @@ impl Kernel {
         bytes
     }
 
-    /// Takes an event out of the queue, as no kernel does.
-    pub fn steal(&mut self, index: usize) -> Option<Vec<u8>> {
-        let event = self.queue.remove(index)?;
+    /// Takes the next event of this kind out of the queue, as no kernel does.
+    pub fn steal(&mut self, kind: EventKind) -> bool {
+        let is_kind = |event: &Vec<u8>| event[4..8] == kind.bit().to_ne_bytes();
+        let Some(index) = self.queue.iter().position(is_kind) else { return false };
+        let event = self.queue.remove(index).unwrap_or_default();
         self.queued -= event.len();
-        Some(event)
+        true
     }
 
     fn queue(&mut self, wd: i32, mask: u32, cookie: u32, name: &[u8]) {

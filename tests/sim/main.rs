@@ -11,5 +11,6 @@ mod kernel;
 mod rng;
 mod setup;
 mod shell;
+mod tasks;
 mod trees;
 mod world;

@@ -9,6 +9,7 @@ use rinotifyd::engine::message::{
 };
 use rinotifyd::engine::{Engine, JobId, Options};
 use rinotifyd::event::{self, EventKind};
+use rinotifyd::record::Record;
 use rinotifyd::types::{ExitStatus, Millis, Wd};
 
 use crate::kernel::{Ino, Kernel, TOP};
@@ -23,6 +24,32 @@ const TURNS_MAX: usize = 100_000;
 pub struct Delivery {
     pub event: String,
     pub path: Vec<u8>,
+}
+
+/// What happened to tasks, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    Told(Delivery),
+    /// The engine's own words about a task.
+    Said {
+        message: String,
+        path: Vec<u8>,
+        id: u64,
+    },
+    Started {
+        job: JobId,
+        path: Vec<u8>,
+        scheduler: String,
+    },
+    NotStarted {
+        job: JobId,
+        temporary: bool,
+    },
+    Signaled {
+        job: JobId,
+        signal: Signal,
+    },
+    Ended(JobId),
 }
 
 /// What goes wrong, each in one case of so many; 0 is never.
@@ -41,12 +68,15 @@ pub struct Shell {
     pub faults: Faults,
     effects: Vec<Effect>,
     /// When the children end by themselves.
-    jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
+    pub jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
+    /// How long a child runs at most.
+    pub job_ms_max: usize,
     pub deliveries: Vec<Delivery>,
+    pub history: Vec<(Millis, Happening)>,
     pub ready: bool,
     pub exited: bool,
-    /// After so many events one is stolen.
-    pub steals: Option<usize>,
+    /// The next event that tells of something new is stolen.
+    pub steals: bool,
     /// Everything the engine wanted, for whom it matters.
     pub trace: Option<Vec<String>>,
 }
@@ -63,10 +93,12 @@ impl Shell {
             faults: Faults::default(),
             effects: Vec::new(),
             jobs: BTreeMap::new(),
+            job_ms_max: 50,
             deliveries: Vec::new(),
+            history: Vec::new(),
             ready: false,
             exited: false,
-            steals: None,
+            steals: false,
             trace: None,
         }
     }
@@ -144,9 +176,8 @@ impl Shell {
     }
 
     pub fn read_events(&mut self) {
-        if self.steals == Some(0) {
-            self.steals = None;
-            self.kernel().steal(0);
+        if self.steals {
+            self.steals = !self.world.kernel.steal(EventKind::Create);
         }
         let size_max = 16 + self.rng.below(400);
         let bytes = self.kernel().read(size_max);
@@ -157,7 +188,6 @@ impl Shell {
         let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
         self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
         for (event, size) in event::parse(&bytes) {
-            self.steals = self.steals.map(|after| after.saturating_sub(1));
             self.step(Input::Event { event, size });
         }
         self.input(Input::Drained);
@@ -168,6 +198,7 @@ impl Shell {
             self.jobs.iter().filter(|(_, (end, _))| *end <= self.now).map(|(job, _)| *job).collect();
         for job in over {
             let Some((_, status)) = self.jobs.remove(&job) else { continue };
+            self.happens(Happening::Ended(job));
             let queued = self.kernel().queued();
             self.input(Input::Ended { job, status, queued });
         }
@@ -217,17 +248,12 @@ impl Shell {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Log(record) if record.message == "event" => {
-                let field = |key| record.fields.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
-                let (Some(event), Some(path)) = (field("event"), field("path")) else { return };
-                let event = String::from_utf8_lossy(event).into_owned();
-                self.deliveries.push(Delivery { event, path: path.clone() });
-            }
-            Effect::Log(_) => {}
+            Effect::Log(record) => self.listen(&record),
             Effect::Scan(scan) => self.scan(&scan),
             Effect::Unwatch(wd) => self.kernel().rm_watch(wd),
             Effect::Start(job) => self.begin(&job),
             Effect::Signal { job, signal } => {
+                self.happens(Happening::Signaled { job, signal });
                 if let Some((end, status)) = self.jobs.get_mut(&job) {
                     let (number, lag) = if signal == Signal::Kill { (9, 0) } else { (15, 7_000) };
                     *end = self.now + self.rng.below(lag + 1) as Millis;
@@ -239,13 +265,35 @@ impl Shell {
         }
     }
 
+    fn happens(&mut self, happening: Happening) {
+        self.history.push((self.now, happening));
+    }
+
+    /// The log tells what has no other effect.
+    fn listen(&mut self, record: &Record) {
+        let field = |key| record.fields.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
+        let text = |key| field(key).map(|value| String::from_utf8_lossy(value).into_owned());
+        let Some(path) = field("path").cloned() else { return };
+        if record.message == "event" {
+            let delivery = Delivery { event: text("event").unwrap_or_default(), path };
+            self.happens(Happening::Told(delivery.clone()));
+            self.deliveries.push(delivery);
+        } else if let Some(id) = text("task_id").and_then(|id| id.parse().ok()) {
+            self.happens(Happening::Said { message: record.message.clone(), path, id });
+        }
+    }
+
     fn begin(&mut self, job: &Job) {
         if self.faults.start > 0 && self.rng.one_in(self.faults.start) {
-            let error = StartError { temporary: self.rng.one_in(2), text: "no".to_owned() };
+            let temporary = self.rng.one_in(2);
+            self.happens(Happening::NotStarted { job: job.id, temporary });
+            let error = StartError { temporary, text: "no".to_owned() };
             self.step(Input::NotStarted { job: job.id, error });
             return;
         }
-        let end = self.now + self.rng.below(50) as Millis;
+        let (path, scheduler) = (job.argv[0].as_bytes().to_vec(), job.logname.to_string());
+        self.happens(Happening::Started { job: job.id, path, scheduler });
+        let end = self.now + self.rng.below(self.job_ms_max) as Millis;
         let known = self.jobs.insert(job.id, (end, ExitStatus::Exited(0)));
         assert!(known.is_none(), "{:?} was started twice", job.id);
         self.step(Input::Started { job: job.id });

@@ -302,7 +302,8 @@ impl World {
     }
 
     fn chain(&mut self, dir: Ino, depth: usize, next: &mut Vec<Op>, rng: &mut Rng) -> Option<Vec<Micro>> {
-        let (ino, micros) = self.kernel.create(dir, *rng.pick(&DIRECTORY_NAMES), true)?;
+        let name = *rng.pick(&DIRECTORY_NAMES);
+        let (ino, micros) = self.kernel.create(dir, name, true)?;
         next.push(Op::Create { dir: ino });
         if depth > 1 {
             next.push(Op::Chain { dir: ino, depth: depth - 1 });
