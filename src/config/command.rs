@@ -4,6 +4,9 @@ use super::suggest;
 use super::value::Bad;
 use crate::template::{Placeholder, Template};
 
+/// Programs whose `-c` takes code.
+const SHELLS: [&[u8]; 7] = [b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh"];
+
 /// Words that do something in a shell and nothing without one.
 const SHELL_OPERATORS: [&[u8]; 9] = [b"|", b"||", b"&", b"&&", b";", b">", b">>", b"<", b"2>&1"];
 
@@ -15,8 +18,26 @@ pub fn split(text: &[u8]) -> Result<Vec<Template>, Bad> {
     match words.first() {
         None => Err(Bad::whole(text, "the command is empty")),
         Some(program) if program.is_empty() => Err(Bad::whole(text, "the program's name is empty")),
+        Some(program) if is_shell(program) && makes_code(&words[1..]) => Err(Bad::whole(
+            text,
+            "a file name would become shell code here: use type = shell, or give the placeholder as \
+             an argument behind the code, where it is \"$1\"",
+        )),
         Some(_) => Ok(words.iter().map(|word| Template::parse(word)).collect()),
     }
+}
+
+fn is_shell(program: &[u8]) -> bool {
+    let name = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    SHELLS.contains(&name)
+}
+
+/// Whether a placeholder stands in the word behind `-c`, which a shell reads as code.
+fn makes_code(arguments: &[Vec<u8>]) -> bool {
+    let is_code_next =
+        |word: &[u8]| word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'c');
+    let code = arguments.iter().position(|word| is_code_next(word)).and_then(|at| arguments.get(at + 1));
+    code.is_some_and(|code| Template::parse(code).literal().is_none())
 }
 
 fn split_words(text: &[u8]) -> Result<Vec<Vec<u8>>, Bad> {
@@ -320,6 +341,20 @@ mod tests {
         let bad = unsafe_placeholders(b"a '{pathname}'").remove(0);
         assert_eq!(bad.message, "{pathname} is quoted already: take away the quotes around it");
         assert_eq!(bad.range, 3..13);
+    }
+
+    #[test]
+    fn code_for_a_shell_holds_no_placeholder() {
+        let message = "a file name would become shell code here: use type = shell, or give the placeholder \
+                       as an argument behind the code, where it is \"$1\"";
+        for text in ["sh -c 'wc {pathname}'", "/bin/bash -ec {pathname}", "dash -e -c \"cat {filename}\""] {
+            refuse(text, message, text);
+        }
+        for text in
+            ["sh -c 'wc \"$1\"' sh {pathname}", "sh {pathname}", "gcc -c {pathname}", "sh --cc {pathname}"]
+        {
+            assert!(split(text.as_bytes()).is_ok(), "{text}");
+        }
     }
 
     #[test]

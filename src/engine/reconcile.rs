@@ -34,6 +34,8 @@ const STARVED_NAMED_MAX: usize = 10;
 pub(super) struct Pass {
     /// What changed since then, in nanoseconds of the wall clock, is told.
     pub since_ns: i64,
+    /// What to tell people at the end, if they were told of the beginning.
+    last_words: Option<&'static str>,
 }
 
 /// A watch with `rescan`.
@@ -71,7 +73,7 @@ impl Engine {
         });
         self.deliver_overflow();
         let nodes = self.tree.subtree(ROOT);
-        self.start_pass(&nodes, self.emptied_at_ns);
+        self.start_pass(&nodes, self.emptied_at_ns, Some("the trees and the disk are the same again"));
     }
 
     /// IN_Q_OVERFLOW belongs to no directory: every watch gets it once, for its first root.
@@ -92,11 +94,17 @@ impl Engine {
 
     /// Looks at these directories again. A pass that is under way reaches back further, if need be,
     /// and begins anew for what it has seen already.
-    fn start_pass(&mut self, nodes: &[NodeId], since_ns: i64) {
+    fn start_pass(&mut self, nodes: &[NodeId], since_ns: i64, last_words: Option<&'static str>) {
         let since_ns = self.pass.map_or(since_ns, |pass| pass.since_ns.min(since_ns));
-        self.pass = Some(Pass { since_ns });
+        let last_words = last_words.or(self.pass.and_then(|pass| pass.last_words));
+        self.pass = Some(Pass { since_ns, last_words });
+        let anew: HashSet<&NodeId> = nodes.iter().collect();
         for visit in self.arrivals.take_all(News::Changed) {
-            self.tree.unpin(visit.node);
+            if anew.contains(&visit.node) {
+                self.tree.unpin(visit.node);
+            } else {
+                self.arrivals.push(visit);
+            }
         }
         for &node in nodes {
             // One that is between two names is looked at when it is found.
@@ -116,10 +124,15 @@ impl Engine {
     pub(super) fn end_pass(&mut self) {
         let is_over =
             !self.arrivals.has_visits() && self.in_flight.is_empty() && !self.pairing.holds_visits();
-        if self.pass.is_some() && is_over {
-            self.pass = None;
-            self.bury();
-            self.log_daemon(Level::Info, "the trees and the disk are the same again");
+        if !is_over {
+            return;
+        }
+        let Some(pass) = self.pass.take() else { return };
+        self.bury();
+        if let Some(last_words) = pass.last_words
+            && self.starvation.is_none()
+        {
+            self.log_daemon(Level::Info, last_words);
         }
     }
 
@@ -288,11 +301,10 @@ impl Engine {
         let name = self.config.daemon.logname.clone();
         self.log(Level::Warning, &name, |engine| {
             let named = hungry.iter().take(STARVED_NAMED_MAX);
-            let named: Vec<_> = named.map(|node| engine.tree.path_of(*node, b"")).collect();
-            Record::new(Level::Warning, &name, "directories without a watch")
+            let record = Record::new(Level::Warning, &name, "directories without a watch")
                 .field("watched", engine.tree.watched().to_string())
-                .field("unwatched", hungry.len().to_string())
-                .field("such_as", named.join(&b' '))
+                .field("unwatched", hungry.len().to_string());
+            named.fold(record, |record, node| record.field("path", engine.tree.path_of(*node, b"")))
         });
     }
 
@@ -305,10 +317,7 @@ impl Engine {
         };
         self.wheel.cancel(timer);
         let hungry = self.hungry();
-        if hungry.is_empty() {
-            self.log_daemon(Level::Info, "all directories are watched again");
-        }
-        self.start_pass(&hungry, since_ns);
+        self.start_pass(&hungry, since_ns, Some("all directories are watched again"));
     }
 
     /// Starts the clocks of all watches with `rescan`.
@@ -334,6 +343,6 @@ impl Engine {
             let members = self.covers.members(self.tree.cover(*node));
             members.iter().any(|member| member.watch == watch)
         });
-        self.start_pass(&nodes, since_ns);
+        self.start_pass(&nodes, since_ns, None);
     }
 }

@@ -171,7 +171,8 @@ impl Engine {
             self.log_task(
                 Level::Warning,
                 job,
-                "task keeps triggering itself and is slowed down; let it write elsewhere, or set while_running = skip",
+                "events come during every run of the task and it is slowed down; if they are its own, \
+                 let it write elsewhere or set while_running = skip",
                 &[("delay", seconds(due - now))],
             );
         } else {

@@ -253,7 +253,9 @@ impl Engine {
                 self.seek_children(node, visit.news);
             }
             ScanError::Denied => {
-                self.log_unwatched(Level::Warning, node, "no permission to read it");
+                // A change of mounts is a reason to look again, not to say it again.
+                let level = if visit.news == News::Verify { Level::Debug } else { Level::Warning };
+                self.log_unwatched(level, node, "no permission to read it");
                 self.drop_unseen(node);
             }
             ScanError::NoSpace { limit } => self.on_no_space(node, *limit),

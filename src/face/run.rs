@@ -3,18 +3,19 @@
 use std::env;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
+use super::count::directories;
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
 use crate::engine::Options;
-use crate::event::EventKind;
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::shell::daemon::{Daemon, Reload};
 use crate::shell::host::Machine;
 use crate::shell::log::Log;
+use crate::sys::limits::Limit;
 use crate::sys::lock::PidFile;
 use crate::sys::output::Output;
 use crate::sys::process;
@@ -42,8 +43,8 @@ pub fn main() -> Exit {
             Exit::Usage
         }
         Ok(Command::Help) => print(&cli::help()),
-        Ok(Command::Version) => print(concat!("rinotifyd ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::List) => print(&event_list()),
+        Ok(Command::Version) => print(&cli::version()),
+        Ok(Command::List) => print(&cli::events()),
         Ok(Command::Test { setup, .. }) => test(setup),
         Ok(Command::Run(run)) => daemon(run),
     }
@@ -63,23 +64,33 @@ fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-fn event_list() -> String {
-    EventKind::ALL.iter().map(|kind| format!("{:<17} {}\n", kind.name(), kind.help())).collect()
-}
-
 fn test(setup: Setup) -> Exit {
     match read(&absolute(setup)) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 complain(&loaded.warnings.to_string());
             }
-            print("configuration ok\n")
+            print(&verdict(&loaded.config))
         }
         Err(errors) => {
             complain(&errors.to_string());
             Exit::Usage
         }
     }
+}
+
+/// That all is well, and whether the kernel will have room for it.
+fn verdict(config: &crate::config::Config) -> String {
+    let count = directories(config);
+    let limit = Limit::Watches;
+    let Ok(max) = limit.read() else { return format!("configuration ok, {count} directories to watch\n") };
+    if count as u64 > max {
+        complain(&format!(
+            "warning: {count} directories to watch, but {} is {max}: raise it",
+            limit.sysctl()
+        ));
+    }
+    format!("configuration ok, {count} directories to watch of at most {max} ({})\n", limit.sysctl())
 }
 
 fn daemon(run: cli::Run) -> Exit {
@@ -163,7 +174,7 @@ fn tell(diagnostics: &Diagnostics, say: &mut dyn FnMut(Level, String)) {
             Severity::Error => Level::Error,
             Severity::Warning => Level::Warning,
         };
-        say(level, diagnostics.headline(item));
+        say(level, format!("{}: {}", diagnostics.locate(item.place), item.message));
     }
 }
 
@@ -181,7 +192,10 @@ fn absolute(setup: Setup) -> Setup {
         Setup::Inline(mut inline) => {
             for path in &mut inline.watch {
                 let given = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(path)));
-                *path = absolute_path(&given).as_os_str().as_bytes().to_vec();
+                let dotted = given.components().any(|part| matches!(part, Component::ParentDir));
+                // Events show no `..`; what it means depends on what is there now.
+                let found = if dotted { std::fs::canonicalize(&given).ok() } else { None };
+                *path = found.unwrap_or_else(|| absolute_path(&given)).as_os_str().as_bytes().to_vec();
             }
             Setup::Inline(inline)
         }

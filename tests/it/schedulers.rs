@@ -234,7 +234,7 @@ fn a_task_that_triggers_itself_is_slowed_down_more_and_more() {
     let scheduler = "type = shell\ncmd = echo ran >>@/ran; echo more >>{pathname}";
     let (scratch, mut daemon) = start(&config(scheduler, ON_CLOSE));
     scratch.write("src/file", "");
-    let lines = daemon.wait_lines(2, "keeps triggering itself");
+    let lines = daemon.wait_lines(2, "events come during every run");
     let delays: Vec<_> = lines.iter().map(|line| field(line, "delay")).collect();
     assert_eq!(delays, ["1", "2"]);
     assert!(lines[0].contains("while_running = skip"), "the log says what to change: {}", lines[0]);
