@@ -1,0 +1,161 @@
+//! What random runs have found, each as the few steps that it takes.
+
+use rinotifyd::config::Trigger;
+use rinotifyd::engine::message::Input;
+use rinotifyd::event::EventKind;
+
+use crate::kernel::{Ino, Micro};
+use crate::rng::Rng;
+use crate::setup::{config, scheduler};
+use crate::shell::{Delivery, Shell};
+use crate::trees::check_tree;
+use crate::world::{WATCHED, World};
+
+/// A watched directory in which nothing happens by itself.
+struct Scene(Shell);
+
+impl Scene {
+    fn new(queue_max: usize) -> Self {
+        let mut rng = Rng::new(1);
+        let mut world = World::new(&mut rng);
+        world.kernel.queue_max = queue_max;
+        let kinds = [EventKind::Create, EventKind::CloseWrite, EventKind::MovedTo];
+        let triggers = kinds.map(|kind| (kind, Trigger::Cancel(0)));
+        let mut shell = Shell::new(config(WATCHED, vec![scheduler("run")], &triggers), world, rng);
+        shell.start();
+        shell.settle();
+        Self(shell)
+    }
+
+    fn perform(&mut self, micros: Vec<Micro>) {
+        micros.into_iter().for_each(|micro| self.0.world.kernel.perform(micro));
+    }
+
+    fn mkdir(&mut self, dir: Ino, name: &str) -> Ino {
+        let (ino, micros) = self.0.world.kernel.create(dir, name.as_bytes(), true).expect("a new name");
+        self.perform(micros);
+        ino
+    }
+
+    fn write(&mut self, dir: Ino, name: &str) {
+        let (ino, micros) = self.0.world.kernel.create(dir, name.as_bytes(), false).expect("a new name");
+        self.perform(micros);
+        self.0.world.kernel.touch(ino, EventKind::CloseWrite);
+        self.0.world.kernel.release(ino);
+    }
+
+    fn rename(&mut self, ino: Ino, dir: Ino, name: &str, exchange: bool) {
+        let micros = self.0.world.kernel.rename(ino, dir, name.as_bytes(), exchange);
+        self.perform(micros.expect("a rename that is allowed"));
+    }
+
+    fn remove(&mut self, ino: Ino) {
+        let micros = self.0.world.kernel.remove(ino).expect("it is empty");
+        self.perform(micros);
+    }
+
+    fn read(&mut self) {
+        while self.0.world.kernel.queued() > 0 {
+            self.0.read_events();
+        }
+    }
+
+    /// Lets everything come to rest, and tells what was delivered for `name`.
+    fn told(&mut self, name: &str) -> Vec<String> {
+        self.0.settle();
+        check_tree(&self.0);
+        let is_it = |delivery: &&Delivery| delivery.path.ends_with(name.as_bytes());
+        let line = |delivery: &Delivery| format!("{} {}", delivery.event, delivery.path.escape_ascii());
+        self.0.deliveries.iter().filter(is_it).map(line).collect()
+    }
+}
+
+const OVERFLOWS_NEVER: usize = usize::MAX;
+
+#[test]
+fn directories_are_exchanged() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let (a, b) = (scene.mkdir(top, "a"), scene.mkdir(top, "b"));
+    scene.0.settle();
+    scene.rename(a, top, "b", true);
+    scene.0.settle();
+    scene.write(a, "in_a");
+    scene.write(b, "in_b");
+    let path = |event: &str, tail: &str| format!("{event} /top/watched/{tail}");
+    assert_eq!(scene.told("in_a"), [path("IN_CREATE", "b/in_a"), path("IN_CLOSE_WRITE", "b/in_a")]);
+    assert_eq!(scene.told("in_b"), [path("IN_CREATE", "a/in_b"), path("IN_CLOSE_WRITE", "a/in_b")]);
+}
+
+#[test]
+fn a_directory_is_exchanged_for_one_from_outside() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let outside = scene.0.world.kernel.resolve(b"/top/outside").expect("it is there");
+    let inner = scene.mkdir(top, "a");
+    let outer = scene.mkdir(outside, "x");
+    scene.0.settle();
+    scene.rename(inner, outside, "x", true);
+    scene.0.settle();
+    scene.write(outer, "file");
+    scene.write(inner, "nothing");
+    assert_eq!(scene.told("file").len(), 2);
+    assert!(scene.told("nothing").is_empty());
+}
+
+#[test]
+fn a_directory_is_renamed_before_it_is_looked_at() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let dir = scene.mkdir(top, "a");
+    scene.write(dir, "file");
+    scene.read();
+    scene.rename(dir, top, "b", false);
+    scene.0.input(Input::Spare);
+    let path = "/top/watched/b/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
+
+#[test]
+fn a_directory_is_renamed_into_a_new_one_that_nobody_watches_yet() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let known = scene.mkdir(top, "known");
+    scene.write(known, "file");
+    scene.0.settle();
+    let new = scene.mkdir(top, "new");
+    scene.rename(known, new, "moved", false);
+    scene.0.settle();
+    scene.write(known, "later");
+    let path = "/top/watched/known/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+    assert_eq!(scene.told("later").len(), 2);
+}
+
+#[test]
+fn a_name_changes_its_directory_within_one_look() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    // Both are asked for in one scan, at a time when the second already has the name of the first.
+    let (first, second) = (scene.mkdir(top, "a"), scene.mkdir(top, "b"));
+    scene.write(first, "one");
+    scene.write(second, "two");
+    scene.read();
+    scene.rename(first, top, "c", false);
+    scene.rename(second, top, "a", false);
+    assert_eq!(scene.told("one").len(), 2);
+    assert_eq!(scene.told("two").len(), 2);
+}
+
+#[test]
+fn the_end_of_a_watch_is_among_what_was_dropped() {
+    let mut scene = Scene::new(4);
+    let top = scene.0.world.watched;
+    let dir = scene.mkdir(top, "a");
+    let below = scene.mkdir(dir, "b");
+    scene.0.settle();
+    (0..8).for_each(|number| scene.write(top, &format!("file{number}")));
+    scene.remove(below);
+    scene.remove(dir);
+    assert!(scene.told("file7").len() >= 2);
+}
