@@ -8,7 +8,7 @@ STATIC_MAX     = 1048576
 RELEASE_BINARY = $(or $(CARGO_TARGET_DIR),target)/release/rinotifyd
 
 .DEFAULT_GOAL := build
-.PHONY: help build test demo smoke bench static size clean
+.PHONY: help build test churn demo smoke bench static size clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -21,6 +21,10 @@ test: ## everything that has to pass: format, lints, all tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
 	@echo "make test: everything passed"
+
+churn: ## random changes to a watched tree, compared with the disk; SEED=1 SECONDS=60
+	CHURN_SEED=$(or $(SEED),1) CHURN_SECONDS=$(or $(SECONDS),60) \
+	    $(CARGO) test --locked --test churn -- --nocapture
 
 demo: build ## run the shell-command example in a scratch directory and check what it did
 	tests/demo.sh $(RELEASE_BINARY)

@@ -29,6 +29,10 @@ const STARVED_LAST_MS: Millis = 60_000;
 /// So many directories without a watch are named in the log; the others are counted.
 const STARVED_NAMED_MAX: usize = 10;
 
+/// What is told at the end of a pass.
+const SAME_AGAIN: &str = "the trees and the disk are the same again";
+const FED_AGAIN: &str = "all directories are watched again";
+
 /// A comparison that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass {
@@ -73,7 +77,7 @@ impl Engine {
         });
         self.deliver_overflow();
         let nodes = self.tree.subtree(ROOT);
-        self.start_pass(&nodes, self.emptied_at_ns, Some("the trees and the disk are the same again"));
+        self.start_pass(&nodes, self.emptied_at_ns, Some(SAME_AGAIN));
     }
 
     /// IN_Q_OVERFLOW belongs to no directory: every watch gets it once, for its first root.
@@ -129,11 +133,11 @@ impl Engine {
         }
         let Some(pass) = self.pass.take() else { return };
         self.bury();
-        if let Some(last_words) = pass.last_words
-            && self.starvation.is_none()
-        {
-            self.log_daemon(Level::Info, last_words);
+        if self.starvation.is_some() {
+            return;
         }
+        let level = if pass.last_words.is_some() { Level::Info } else { Level::Debug };
+        self.log_daemon(level, pass.last_words.unwrap_or(SAME_AGAIN));
     }
 
     /// Forgets directories that are gone: their IN_IGNORED may be among what the kernel dropped.
@@ -278,7 +282,7 @@ impl Engine {
         let Some(starvation) = &mut self.starvation else { return };
         starvation.probing = true;
         match hungry.first() {
-            None => self.fed(),
+            None => self.fed(None),
             Some(&node) => {
                 self.log_hungry(&hungry);
                 self.push_visit(node, News::Changed);
@@ -308,16 +312,18 @@ impl Engine {
         });
     }
 
-    /// A directory was watched that had to wait: there may be room for the others.
-    pub(super) fn fed(&mut self) {
+    /// A directory was watched that had to wait: there may be room for the others. It is looked at
+    /// once more itself, for only now what changed meanwhile is asked for.
+    pub(super) fn fed(&mut self, node: Option<NodeId>) {
         let Some(Starvation { since_ns, timer, .. }) =
             self.starvation.take_if(|starvation| starvation.probing)
         else {
             return;
         };
         self.wheel.cancel(timer);
-        let hungry = self.hungry();
-        self.start_pass(&hungry, since_ns, Some("all directories are watched again"));
+        let mut nodes = self.hungry();
+        nodes.extend(node);
+        self.start_pass(&nodes, since_ns, Some(FED_AGAIN));
     }
 
     /// Starts the clocks of all watches with `rescan`.

@@ -53,7 +53,7 @@ impl Engine {
         if visit.news == News::Verify {
             return;
         }
-        self.fed();
+        self.fed(Some(node));
         self.seek_children(node, visit.news);
         if visit.news == News::Changed {
             self.compare(node, seen.entries);

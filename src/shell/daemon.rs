@@ -91,12 +91,18 @@ impl<'a> Daemon<'a> {
     pub fn new(
         config: Config,
         options: Options,
-        log: Log,
+        mut log: Log,
         reload: &'a mut dyn Reload,
     ) -> Result<Self, Error> {
         let failed = |op: &'static str| move |errno: Errno| Error::new(op, b"", errno);
         let mut reactor = Reactor::new().map_err(failed("epoll_create1"))?;
-        let inotify = Inotify::new().map_err(failed("inotify_init1"))?;
+        let inotify = Inotify::new().map_err(|errno| {
+            if errno == Errno::EMFILE {
+                log.write(&no_instance(&config.daemon.logname));
+                log.drain_blocking(LAST_WORDS_MS);
+            }
+            failed("inotify_init1")(errno)
+        })?;
         let timer = Timer::new().map_err(failed("timerfd_create"))?;
         let signals = Signals::new(&[
             Signal::Terminate,
@@ -384,4 +390,11 @@ impl<'a> Daemon<'a> {
     fn say(&mut self, level: Level, message: String) {
         self.log.write(&Record::new(level, &self.logname, message));
     }
+}
+
+/// The user has as many inotify instances as are allowed.
+fn no_instance(name: &LogName) -> Record {
+    let limit = Limit::Instances.read().map_or("unknown".to_owned(), |limit| limit.to_string());
+    let text = "no room for another inotify instance; raise fs.inotify.max_user_instances";
+    Record::new(Level::Error, name, text).field("max_user_instances", limit)
 }

@@ -166,7 +166,9 @@ fn changed(dir: BorrowedFd<'_>, name: &[u8], since_ns: i64) -> bool {
 
 fn failed(op: &'static str, path: &[u8], errno: Errno) -> ScanError {
     match errno {
-        Errno::ENOENT => ScanError::NotFound,
+        // RESOLVE_BENEATH says EXDEV when the directory was renamed out of there on the way to it,
+        // and EAGAIN when something else was renamed (openat2(2)).
+        Errno::ENOENT | Errno::EXDEV | Errno::EAGAIN => ScanError::NotFound,
         Errno::ENOTDIR | Errno::ELOOP => ScanError::NotDirectory,
         Errno::EACCES | Errno::EPERM => ScanError::Denied,
         Errno::ENOSPC if op == "watch" => ScanError::NoSpace { limit: Limit::Watches.read().ok() },

@@ -27,6 +27,11 @@ impl Mount {
         Self { point }
     }
 
+    /// What is mounted already, to be unmounted later.
+    pub fn mounted(point: impl Into<PathBuf>) -> Self {
+        Self { point: point.into() }
+    }
+
     /// Takes it away, as an administrator does.
     pub fn unmount(self) {
         drop(self);

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Long enough for a busy machine; a test that passes does not wait for it.
-const DEADLINE: Duration = Duration::from_secs(8);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Of the pipe through which the daemon logs.
 const PIPE_SIZE: i32 = 8 << 20;
@@ -274,6 +274,12 @@ impl Daemon {
         self.wait_alive(|_| condition(), what);
     }
 
+    /// Waits for a condition on what was logged so far.
+    #[track_caller]
+    pub fn wait_for_log(&mut self, mut condition: impl FnMut(&str) -> bool, what: &str) {
+        self.wait_alive(|daemon| condition(&daemon.log()), what);
+    }
+
     /// Waits until a file in the scratch directory has as many lines, and returns them.
     #[track_caller]
     pub fn wait_ran(&mut self, scratch: &Scratch, name: &str, count: usize) -> Vec<String> {
@@ -283,10 +289,7 @@ impl Daemon {
 
     #[track_caller]
     fn wait_log_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) {
-        self.wait_alive(
-            |daemon| daemon.log.lock().unwrap().lines().any(&wanted),
-            &format!("{what:?} in the log"),
-        );
+        self.wait_for_log(|log| log.lines().any(&wanted), &format!("{what:?} in the log"));
     }
 
     /// Waits for a condition as long as the daemon lives; the condition may come with its last breath.
