@@ -41,6 +41,8 @@ impl Engine {
         match self.tree.wd(node) {
             Some(known) if known != seen.wd => {
                 self.replaced(node);
+                // It is watched anew when it is looked at, if that is allowed.
+                self.unwatch_unused(seen.wd);
                 return;
             }
             Some(_) => {}
