@@ -1,6 +1,7 @@
 //! What one inotify event means for the tree, and in which order that and its delivery happen.
 
 use super::arrivals::{Before, HeldEntries, News};
+use super::covering::Known;
 use super::pairing::{Deferred, Half, PAIR_WAIT_MS, Wait};
 use super::routing::Occurrence;
 use super::tree::NodeId;
@@ -63,6 +64,7 @@ impl Engine {
             EventKind::MovedTo => {
                 self.end_displaced(node, event.name);
                 self.on_moved_to(&seen, event.cookie);
+                self.newcomer = if is_dir { self.tree.child(node, event.name) } else { None };
             }
             EventKind::Create => {
                 self.end_displaced(node, event.name);
@@ -138,6 +140,10 @@ impl Engine {
         if let Some(child) = child {
             self.tree.depart(child);
             self.lost_child(event.node, event.name);
+            if self.newcomer == Some(child) {
+                // Or it was exchanged for a directory that has no node: then it has stayed.
+                self.adopt(event.node, event.name, News::Created, Known::Appeared);
+            }
         }
         self.put_half(Wait::Arrival(cookie), event.node, child, event.name);
     }

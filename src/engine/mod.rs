@@ -114,6 +114,8 @@ pub struct Engine {
     /// Watches to be taken away once all answers are there.
     unwanted: Vec<Wd>,
     pairing: Pairing,
+    /// The directory that the latest IN_MOVED_TO has brought.
+    newcomer: Option<NodeId>,
     tasks: Tasks,
     /// Tasks whose run has ended at a position that the reader has not reached.
     ended: VecDeque<(u64, JobId)>,
@@ -154,6 +156,7 @@ impl Engine {
             in_flight: VecDeque::new(),
             unwanted: Vec::new(),
             pairing: Pairing::default(),
+            newcomer: None,
             tasks: Tasks::default(),
             ended: VecDeque::new(),
             wheel: Wheel::new(now),
