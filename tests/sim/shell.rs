@@ -355,12 +355,8 @@ impl Shell {
 
     fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
         if self.faults.watch > 0 && self.rng.one_in(self.faults.watch) {
-            let errors = [
-                ScanError::NotFound,
-                ScanError::NotDirectory,
-                ScanError::Denied,
-                ScanError::NoSpace { limit: None },
-            ];
+            let words = ScanError::Other("EIO".to_owned());
+            let errors = [ScanError::Denied, ScanError::NoSpace { limit: None }, words];
             return Err(self.rng.pick(&errors).clone());
         }
         let ino = self.open_item(base, parent, item)?;
