@@ -97,6 +97,18 @@ fn quoted_part(text: &[u8], start: usize, word: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
+/// Names that somebody may take a placeholder for, as the log and the environment have them.
+const GUESSES: [(&str, &str); 8] = [
+    ("path", "pathname"),
+    ("file", "filename"),
+    ("name", "filename"),
+    ("dir", "dirname"),
+    ("event", "maskname"),
+    ("mask", "maskname"),
+    ("src_path", "src_pathname"),
+    ("src", "src_pathname"),
+];
+
 /// Placeholders that do not exist but look like one that does, such as `{pathnam}`. Other braces
 /// are left alone: `${HOME}`, awk's `{print}`.
 pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
@@ -113,7 +125,8 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
         if body[len] != b'}' || known || text[..open].ends_with(b"$") {
             continue;
         }
-        if let Some(meant) = suggest::nearest(word, names) {
+        let guess = GUESSES.iter().find(|(guess, _)| guess.as_bytes() == word).map(|(_, meant)| *meant);
+        if let Some(meant) = guess.or_else(|| suggest::nearest(word, names)) {
             let word = String::from_utf8_lossy(word);
             let message = format!("{{{word}}} is not a placeholder, did you mean {{{meant}}}?");
             found.push(Bad { message, range: open..open + len + 2 });
@@ -128,20 +141,24 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
 pub fn unsafe_placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
     let mut nesting = vec![Nesting::Plain];
-    let mut comment = false;
+    let (mut comment, mut document) = (false, false);
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
         let top = nesting.last().copied().unwrap_or(Nesting::Plain);
         if let Some((_, name)) = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes())) {
             let before = at.checked_sub(1).map(|before| text[before]);
-            if let Some(reason) = danger(&nesting, comment, before) {
+            let in_document = document.then_some("behind << is not safe: a here-document knows no quotes");
+            if let Some(reason) = in_document.or_else(|| danger(&nesting, comment, before)) {
                 found.push(Bad { message: format!("{name} {reason}"), range: at..at + name.len() });
             }
             at += name.len();
             continue;
         }
-        comment |= !matches!(top, Nesting::Single | Nesting::Double) && comment_starts(text, at);
+        let quoted = matches!(top, Nesting::Single | Nesting::Double);
+        comment = (comment || !quoted && comment_starts(text, at)) && text[at] != b'\n';
+        document |=
+            !quoted && rest.starts_with(b"<<") && !text[..at].ends_with(b"<") && rest.get(2) != Some(&b'<');
         at += step(&mut nesting, top, rest);
     }
     found
@@ -309,6 +326,7 @@ mod tests {
             assert_eq!(found, expected);
         };
         check("a {pathnam}", &[("{pathnam}", "{pathnam} is not a placeholder, did you mean {pathname}?")]);
+        check("a {path}", &[("{path}", "{path} is not a placeholder, did you mean {pathname}?")]);
         check("a {Pathname}", &[("{Pathname}", "{Pathname} is not a placeholder, did you mean {pathname}?")]);
         check("a {pathname} ${pathnam} {print} {x {pathnam", &[]);
     }
@@ -334,6 +352,11 @@ mod tests {
             ("(a \"b\" {pathname}) '{filename}'", 1),
             ("a {pathname} # don't {pathname} {filename}", 2),
             ("a x#{pathname}", 0),
+            ("cat <<E\n{pathname}\nE", 1),
+            ("a=$(cat <<'E'\n{pathname}\nE\n)", 1),
+            ("cat <<< {pathname}", 0),
+            ("a # b\nc {pathname}", 0),
+            ("echo '<<' {pathname}", 0),
         ];
         for (text, expected) in cases {
             assert_eq!(count(text), expected, "{text}");

@@ -1,6 +1,6 @@
 //! Warnings about a valid configuration that does not do what somebody probably wanted.
 
-use super::diagnostics::{Diagnostics, Place};
+use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
 use super::schema::Kind;
 use super::suggest;
@@ -11,6 +11,7 @@ pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     unused_schedulers(config, sections, out);
     unused_event_maps(config, sections, out);
     idle_watches(config, sections, out);
+    excluded_watches(config, sections, out);
     unknown_log_names(config, sections, out);
     short_shutdown(config, sections, out);
     if config.watches.is_empty() {
@@ -28,6 +29,16 @@ fn started(map: &EventMap) -> impl Iterator<Item = usize> {
         Trigger::Schedule(index) => Some(*index),
         Trigger::Cancel(_) => None,
     })
+}
+
+/// A watch path that its own filter leaves out is never watched.
+fn excluded_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (fields, watch) in of(sections, Kind::Watch).zip(&config.watches) {
+        for path in watch.paths.iter().filter(|path| watch.excludes(&path.text)) {
+            let path = quoted(&path.text);
+            out.warning(fields.header, format!("its exclude filter leaves out the watch path {path} itself"));
+        }
+    }
 }
 
 fn unused_schedulers(config: &Config, sections: &[Fields], out: &mut Diagnostics) {

@@ -60,10 +60,11 @@ impl Member {
     }
 
     /// Whether a file of this name is what the path names: a watch on a single file lives in the
-    /// directory around it, so that it survives the file's replacement.
+    /// directory around it, so that it survives the file's replacement. What leads to a directory
+    /// is no file, even if it is a link.
     #[must_use]
     pub fn names_file(&self, config: &Config, name: &[u8]) -> bool {
-        let Role::Seek { depth, .. } = self.role else { return false };
+        let Role::Seek { depth, found: false } = self.role else { return false };
         let components = &self.pattern(config).components;
         usize::from(depth) + 1 == components.len() && components[usize::from(depth)].matches(name)
     }

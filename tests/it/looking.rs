@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::events::{config, directories_on_disk, finish, start, told, wait_told, watch};
+use crate::fuse;
 use crate::mounting::Mount;
 use crate::scratch::{Daemon, Scratch, is_root, rinotifyd};
 
@@ -309,4 +310,32 @@ fn trees_on_btrfs() {
 #[test]
 fn trees_on_xfs() {
     check_filesystem("xfs");
+}
+
+#[test]
+fn a_filesystem_that_others_may_change_is_warned_of() {
+    if !is_root("a FUSE filesystem") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let point = scratch.dir("src");
+    let Some(_mount) = fuse::mount(&point) else {
+        let text = "\n*** NOT TESTED: no FUSE filesystem can be mounted here ***\n";
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        return;
+    };
+    scratch.dir("dst");
+    let daemon = start(&scratch, &config(&WRITTEN, &(watch("src") + &watch("dst"))));
+    let told = daemon.lines("changes made elsewhere to fuse are not reported; set rescan");
+    assert_eq!(told.len(), 1, "{}", daemon.log());
+    assert!(
+        told[0].contains(" warning event: ")
+            && told[0].ends_with(&scratch.expand("path=@/src/")[..].trim_end_matches('/')),
+        "{told:?}"
+    );
+    daemon.stop();
+    let text = config(&WRITTEN, &(watch("src") + "rescan = 1h\n"));
+    let daemon = start(&scratch, &text);
+    assert_eq!(daemon.lines("changes made elsewhere"), [""; 0]);
+    daemon.stop();
 }

@@ -8,6 +8,7 @@ mod children;
 mod command_line;
 mod configuration;
 mod events;
+mod fuse;
 mod hostile_names;
 mod life;
 mod logging;

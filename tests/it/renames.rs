@@ -139,7 +139,7 @@ fn a_chain_of_renames_ends_where_it_ends() {
     daemon.wait_directories("src", 5);
     // While names change, an event may be told under the next name already, but under no other.
     daemon.wait_lines(40, "event=IN_CLOSE_WRITE");
-    let names = ["src/a/of_a", "src/a/of_b", "src/b/of_a", "src/b/of_b", "dst/t/of_a"];
+    let names = ["src/a/of_a", "src/a/of_b", "src/b/of_a", "src/b/of_b", "dst/t/of_a", "dst/t/of_b"];
     let told = told(&scratch, &daemon);
     for event in &told {
         let path = event.strip_prefix("IN_CLOSE_WRITE ").and_then(|path| path.strip_suffix("/file"));

@@ -391,6 +391,10 @@ fn everything_that_leads_nowhere_is_warned_of() {
         format!("{rest}[event_map n]\n[watch v]\npath = /v\nevent_map = n\n"),
         "m:10:1: warning: watch v triggers nothing: its events start no task",
     );
+    watch_says(
+        "exclude_filter = /[a-z]",
+        "m:6:1: warning: its exclude filter leaves out the watch path \"/p\" itself",
+    );
     scheduler_says(
         "files = no",
         "m:4:1: warning: scheduler s takes neither files nor directories\n\
