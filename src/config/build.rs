@@ -21,6 +21,10 @@ use crate::record::{Level, LogLevels, LogName};
 use crate::template::Template;
 use crate::types::Identity;
 
+/// The most schedulers, watches, or paths of one watch: far more than anybody writes, and their
+/// numbers, and the next one, fit the 16 bits that a task and a watched directory have for them.
+const SECTIONS_MAX: usize = 10_000;
+
 /// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
 pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let of = |kind: Kind| sections.iter().filter(move |fields| fields.section.kind == kind);
@@ -29,6 +33,12 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
         event_maps: of(Kind::EventMap).map(|fields| fields.name.as_str()).collect(),
     };
     let out = &mut reader.out;
+    for kind in [Kind::Scheduler, Kind::Watch] {
+        if let Some(beyond) = of(kind).nth(SECTIONS_MAX) {
+            let message = format!("there are more than {SECTIONS_MAX} sections [{}]", beyond.section.word);
+            out.error(beyond.header, message);
+        }
+    }
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
     let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
@@ -251,6 +261,9 @@ fn watch(
     let parse_path =
         |text: &[u8]| PathPattern::parse(text).map_err(|error| value::pattern_error(text, error));
     let paths = fields.list("path", out, parse_path);
+    if let Some(beyond) = fields.items("path").get(SECTIONS_MAX) {
+        out.error(beyond.span, format!("there are more than {SECTIONS_MAX} paths"));
+    }
     let event_map = watch_map(fields, names, event_maps, out);
     let (rec, auto_add) = (fields.flag("rec", out), fields.flag("auto_add", out));
     let rescan_ms = fields.duration("rescan", out);

@@ -141,24 +141,27 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
 pub fn unsafe_placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
     let mut nesting = vec![Nesting::Plain];
-    let (mut comment, mut document) = (false, false);
+    let (mut comment, mut unclear) = (false, None);
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
         let top = nesting.last().copied().unwrap_or(Nesting::Plain);
         if let Some((_, name)) = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes())) {
             let before = at.checked_sub(1).map(|before| text[before]);
-            let in_document = document.then_some("behind << is not safe: a here-document knows no quotes");
-            if let Some(reason) = in_document.or_else(|| danger(&nesting, comment, before)) {
+            if let Some(reason) = unclear.or_else(|| danger(&nesting, comment, before)) {
                 found.push(Bad { message: format!("{name} {reason}"), range: at..at + name.len() });
             }
             at += name.len();
             continue;
         }
-        let quoted = matches!(top, Nesting::Single | Nesting::Double);
+        let quoted = matches!(top, Nesting::Single | Nesting::Double | Nesting::Brace);
         comment = (comment || !quoted && comment_starts(text, at)) && text[at] != b'\n';
-        document |=
-            !quoted && rest.starts_with(b"<<") && !text[..at].ends_with(b"<") && rest.get(2) != Some(&b'<');
+        if comment {
+            // Quotes are text here.
+            at += 1;
+            continue;
+        }
+        unclear = unclear.or_else(|| what_hides_quotes(top, rest));
         at += step(&mut nesting, top, rest);
     }
     found
@@ -171,7 +174,7 @@ fn danger(nesting: &[Nesting], comment: bool, before: Option<u8>) -> Option<&'st
         Some("in a comment is not safe: a name may hold a newline, which ends the comment")
     } else if nesting.contains(&Nesting::Backtick) {
         Some("between backquotes is not safe: use $( ) instead of them")
-    } else if matches!(top, Nesting::Single | Nesting::Double) {
+    } else if matches!(top, Nesting::Single | Nesting::Double | Nesting::Brace) {
         Some("is quoted already: take away the quotes around it")
     } else if top == Nesting::Arithmetic {
         Some("in an arithmetic expression is not safe")
@@ -182,12 +185,29 @@ fn danger(nesting: &[Nesting], comment: bool, before: Option<u8>) -> Option<&'st
     }
 }
 
+/// Why nothing behind this place is safe: quotes are text there, or shells do not agree where they
+/// end, so that a value may stand between quotes in one of them.
+fn what_hides_quotes(top: Nesting, rest: &[u8]) -> Option<&'static str> {
+    match (top, rest) {
+        (Nesting::Brace, [b'"' | b'\'' | b'\\', ..]) => {
+            Some("behind quotes within a quoted ${ } is not safe: shells read those differently")
+        }
+        (Nesting::Single | Nesting::Double | Nesting::Brace, _) | (_, [b'<', b'<', b'<', ..]) => None,
+        (_, [b'<', b'<', ..]) => Some("behind << is not safe: a here-document knows no quotes"),
+        (_, [b'$', b'\'', ..]) => Some("behind $' is not safe: shells read that differently"),
+        (_, [b'$', b'[', ..]) => Some("behind $[ is not safe: shells read that differently"),
+        _ => None,
+    }
+}
+
 /// What a byte of a shell command stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nesting {
     Plain,
     Single,
     Double,
+    /// `${ }` between double quotes.
+    Brace,
     Parenthesis,
     Backtick,
     Arithmetic,
@@ -195,16 +215,21 @@ enum Nesting {
 
 /// Reads one token and returns its length.
 fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
-    use Nesting::{Arithmetic, Backtick, Double, Parenthesis, Plain, Single};
+    use Nesting::{Arithmetic, Backtick, Brace, Double, Parenthesis, Plain, Single};
     match (top, rest) {
         (Arithmetic, [b')', b')', ..]) => {
             nesting.pop();
             return 2;
         }
-        (Single, [b'\'', ..]) | (Double, [b'"', ..]) | (Parenthesis, [b')', ..]) | (Backtick, [b'`', ..]) => {
+        (Single, [b'\'', ..])
+        | (Double, [b'"', ..])
+        | (Brace, [b'}', ..])
+        | (Parenthesis, [b')', ..])
+        | (Backtick, [b'`', ..]) => {
             nesting.pop();
         }
         (Single, _) => {}
+        (_, [b'<', b'<', b'<', ..]) => return 3,
         // What is escaped is text, unless it is a placeholder, which is looked at by itself.
         (_, [b'\\', b'{', ..]) => {}
         (_, [b'\\', ..]) => return 2,
@@ -214,6 +239,15 @@ fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
         }
         (_, [b'$', b'(', ..]) => {
             nesting.push(Parenthesis);
+            return 2;
+        }
+        (Double | Brace, [b'$', b'{', ..]) => {
+            nesting.push(Brace);
+            return 2;
+        }
+        // In sh a subshell in a subshell, elsewhere an expression, whose names are evaluated.
+        (Plain | Parenthesis | Backtick, [b'(', b'(', ..]) => {
+            nesting.push(Arithmetic);
             return 2;
         }
         (_, [b'`', ..]) => nesting.push(Backtick),
@@ -357,6 +391,19 @@ mod tests {
             ("cat <<< {pathname}", 0),
             ("a # b\nc {pathname}", 0),
             ("echo '<<' {pathname}", 0),
+            ("a \"${x:-{pathname}}\"", 1),
+            ("a \"${x:-\"{pathname}\"}\"", 1),
+            ("a \"${x:-\"}\"} {pathname}\"", 1),
+            ("a \"${x:-$(basename {pathname})}\" {pathname}", 0),
+            ("a \"${x:-${y}}\" {pathname} ${z#\"b\"} {pathname}", 0),
+            ("a \"${x:-${y}\" {pathname}", 1),
+            ("a $'it\\'s' {pathname} 'b'", 1),
+            ("a \"$'\" {pathname}", 0),
+            ("a $[{task_id}]", 1),
+            ("((x = {filename}))", 1),
+            ("(a; (b {pathname}))", 0),
+            ("# it's\na '{pathname}'", 1),
+            ("# it's\na {pathname}", 0),
         ];
         for (text, expected) in cases {
             assert_eq!(count(text), expected, "{text}");

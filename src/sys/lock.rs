@@ -52,7 +52,7 @@ impl PidFile {
     ///
     /// # Errors
     /// [`LockError::Held`], or why the file cannot be used: ENOENT, EACCES, ELOOP for a symbolic
-    /// link, EINVAL for anything but a regular file, EAGAIN when it keeps vanishing.
+    /// link, EMLINK for a file with several names, EINVAL for anything but a regular file, EAGAIN when it keeps vanishing.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         for _ in 0..TRIES {
             let mut file = open(path)?;
@@ -100,8 +100,14 @@ fn open(path: &Path) -> Result<File, LockError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|error| system("open", path, errno_of(&error)))?;
-    let kind = stat(file.as_fd()).map_err(|errno| system("stat", path, errno))?.kind;
-    if kind == Kind::File { Ok(file) } else { Err(system("open", path, Errno::EINVAL)) }
+    let found = stat(file.as_fd()).map_err(|errno| system("stat", path, errno))?;
+    match (found.kind, found.links) {
+        // One that was removed meanwhile has no link; it is not written to.
+        (Kind::File, 0 | 1) => Ok(file),
+        // A hard link leads to somebody else's file as a symbolic one does.
+        (Kind::File, _) => Err(system("open", path, Errno::EMLINK)),
+        _ => Err(system("open", path, Errno::EINVAL)),
+    }
 }
 
 fn system(op: &'static str, path: &Path, errno: Errno) -> LockError {
@@ -185,7 +191,11 @@ mod tests {
         symlink("target", scratch.path().join("link")).unwrap();
         nix::unistd::mkfifo(&scratch.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         check("link", Errno::ELOOP);
+        fs::write(scratch.path().join("precious"), "kept").unwrap();
+        fs::hard_link(scratch.path().join("precious"), scratch.path().join("hard")).unwrap();
         check("fifo", Errno::EINVAL);
+        check("hard", Errno::EMLINK);
+        assert_eq!(fs::read_to_string(scratch.path().join("precious")).unwrap(), "kept");
         check("no/file", Errno::ENOENT);
         assert!(!scratch.path().join("target").exists());
     }

@@ -86,8 +86,8 @@ impl Spawner {
         Stack::new().map(|stack| Self { stack })
     }
 
-    /// Starts a program and returns as soon as it runs, or could not. The child leads a process
-    /// group of its own, and has default signal dispositions and an empty signal mask.
+    /// Starts a program and returns as soon as it runs, or could not. The child leads a session
+    /// and a process group of its own, and has default signal dispositions and an empty signal mask.
     ///
     /// # Errors
     /// The step that failed, and why. ENOENT from `execve` when there are no candidates.
@@ -234,7 +234,9 @@ extern "C" fn run_child(job: *mut c_void) -> c_int {
 fn become_program(job: &Job<'_>) -> Result<(), Failure> {
     let spawn = job.spawn;
     reset_dispositions();
-    call("setpgid", libc::SYS_setpgid, [0, 0, 0])?;
+    // A group of its own, and without a terminal: the child of another user could type into the one
+    // that the daemon was started from (TIOCSTI, ioctl_tty(2)).
+    call("setsid", libc::SYS_setsid, [0, 0, 0])?;
     move_descriptors([spawn.stdin, spawn.stdout, spawn.stderr])?;
     change_nice(spawn.nice)?;
     if let Some(umask) = spawn.umask {
@@ -488,6 +490,8 @@ mod tests {
         let mut spawner = Spawner::new().unwrap();
         let pid = spawner.spawn(&Spawn { stdin: Some(read.as_fd()), ..shell.spawn(PLAIN) }).unwrap();
         let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid.as_raw()))).unwrap();
+        let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid.as_raw()))).unwrap();
+        assert_eq!(session, group, "no controlling terminal comes along");
         assert_eq!(group.as_raw(), pid.as_raw());
         signal_group(pid, Sig::Terminate).unwrap();
         assert_eq!(wait(pid), ExitStatus::Signaled(libc::SIGTERM));

@@ -346,6 +346,21 @@ fn what_a_watch_refuses() {
 }
 
 #[test]
+fn there_are_only_so_many_sections_and_paths() {
+    let sections = |text: &dyn Fn(usize) -> String| (0..=10_000).map(text).collect::<String>();
+    let map = "[scheduler s]\ntype = exec\ncmd = c\n[event_map m]\nIN_OPEN = s\n";
+    let cases = [
+        (sections(&|at| format!("[scheduler s{at}]\ntype = exec\ncmd = c\n")), "sections [scheduler]"),
+        (sections(&|at| format!("[watch w{at}]\npath = /d\nevent_map = m\n")) + map, "sections [watch]"),
+        (format!("{map}[watch w]\nevent_map = m\n") + &sections(&|_| "path = /d\n".to_owned()), "paths"),
+    ];
+    for (text, what) in cases {
+        let said = Fake::new(&text).said();
+        assert!(said.contains(&format!("error: there are more than 10000 {what}")), "{said:.300}");
+    }
+}
+
+#[test]
 fn errors_of_an_exclude_file_point_into_it() {
     let text = format!("{SCHEDULER}{MAP}{WATCH}exclude_filter_file = x\n");
     let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n /c(\n");
