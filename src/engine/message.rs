@@ -233,6 +233,8 @@ pub enum ScanError {
         /// Its value, if it can be read.
         limit: Option<u64>,
     },
+    /// The machine is short of descriptors or memory: worth another try.
+    Exhausted(String),
     /// Anything else, in words.
     Other(String),
 }

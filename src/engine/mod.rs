@@ -69,6 +69,7 @@ enum Timer {
     Resume,
     Shutdown,
     Starved,
+    Postponed,
     /// The number is a watch's.
     Rescan(u16),
 }
@@ -109,6 +110,8 @@ pub struct Engine {
     tree: Tree,
     covers: Covers,
     arrivals: Arrivals,
+    /// Visits to be made again, and the timer runs.
+    postponed: Vec<Visit>,
     /// Visits that the shell is making, in the order of its answers.
     in_flight: VecDeque<Visit>,
     /// Watches to be taken away once all answers are there.
@@ -153,6 +156,7 @@ impl Engine {
             tree: Tree::new(),
             covers: Covers::default(),
             arrivals: Arrivals::default(),
+            postponed: Vec::new(),
             in_flight: VecDeque::new(),
             unwanted: Vec::new(),
             pairing: Pairing::default(),
@@ -267,6 +271,7 @@ impl Engine {
                 Timer::Resume => self.start_pause = None,
                 Timer::Shutdown => self.on_shutdown_timeout(),
                 Timer::Starved => self.on_starved(),
+                Timer::Postponed => self.on_postponed(),
                 Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
             }
         }

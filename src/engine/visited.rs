@@ -261,6 +261,10 @@ impl Engine {
                 self.drop_unseen(node);
             }
             ScanError::NoSpace { limit } => self.on_no_space(node, *limit),
+            ScanError::Exhausted(text) => {
+                self.log_unwatched(Level::Warning, node, &format!("{text}; trying again"));
+                self.postpone(visit);
+            }
             ScanError::Other(text) => {
                 self.log_unwatched(level.max(Level::Warning), node, text);
                 self.drop_unseen(node);

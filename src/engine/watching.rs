@@ -7,20 +7,23 @@
 
 use std::collections::HashSet;
 
-use super::Engine;
 use super::arrivals::{News, Visit};
 use super::cover::{CoverId, Member, Role};
 use super::covering::Known;
 use super::message::{Effect, Item, List, Scan};
 use super::tree::{NodeId, ROOT};
+use super::{Engine, Timer};
 use crate::event::EventKind;
 use crate::pattern::Component;
 use crate::record::{Level, Record};
-use crate::types::Wd;
+use crate::types::{Millis, Wd};
 
 /// Directories in one [`Scan`]: enough that the way to their parent is walked once for many, few
 /// enough that events are answered in between.
 const SCAN_ITEMS_MAX: usize = 64;
+
+/// Until a visit is made again for which descriptors or memory were wanting.
+const POSTPONED_MS: Millis = 1_000;
 
 impl Engine {
     /// Looks for all watch paths from `/` on.
@@ -98,6 +101,21 @@ impl Engine {
         };
         self.tree.set_cover(node, cover);
         self.push_visit(node, news);
+    }
+
+    /// Makes a visit again in a while: the machine was short of something.
+    pub(super) fn postpone(&mut self, visit: Visit) {
+        self.tree.pin(visit.node);
+        if self.postponed.is_empty() {
+            self.wheel.insert(self.now + POSTPONED_MS, Timer::Postponed);
+        }
+        self.postponed.push(visit);
+    }
+
+    pub(super) fn on_postponed(&mut self) {
+        for visit in std::mem::take(&mut self.postponed) {
+            self.arrivals.push(visit);
+        }
     }
 
     /// Asks the shell to look at the next directories that have the same parent.

@@ -93,7 +93,7 @@ impl Children {
     /// Why there is none.
     pub fn start(&mut self, reactor: &mut Reactor, job: &Job) -> Result<(), StartError> {
         let pipe = match job.output() {
-            Output::Log => Some(process::pipe().map_err(|errno| start_error("pipe", errno))?),
+            Output::Log => Some(self.pipe(reactor).map_err(|errno| start_error("pipe", errno))?),
             Output::Inherit | Output::Null => None,
         };
         let pid = self.spawn(job, pipe.as_ref().map(|(_, write)| write))?;
@@ -103,6 +103,16 @@ impl Children {
             self.listen(reactor, File::from(read), job);
         }
         Ok(())
+    }
+
+    /// A pipe for output. When descriptors run out, those kept for grandchildren give way.
+    fn pipe(&mut self, reactor: &mut Reactor) -> Result<(OwnedFd, OwnedFd), Errno> {
+        loop {
+            match process::pipe() {
+                Err(Errno::EMFILE) if self.close_oldest_orphan(reactor, 0) => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     fn spawn(&mut self, job: &Job, output: Option<&OwnedFd>) -> Result<Pid, StartError> {
@@ -190,7 +200,7 @@ impl Children {
                 if let Some(output) = self.outputs.get_mut(&key) {
                     output.ended = true;
                 }
-                self.limit_orphans(reactor);
+                self.close_oldest_orphan(reactor, ORPHANS_MAX);
             }
             return Some((job, status));
         }
@@ -226,16 +236,13 @@ impl Children {
         }
     }
 
-    fn limit_orphans(&mut self, reactor: &mut Reactor) {
-        let orphans = self.outputs.iter().filter(|(_, output)| output.ended);
-        let (count, oldest) =
-            orphans.fold((0, None), |(count, oldest): (usize, Option<(u64, u32)>), (key, output)| {
-                let age = (output.job.task_id(), *key);
-                (count + 1, Some(oldest.map_or(age, |oldest| oldest.min(age))))
-            });
-        if let Some((_, key)) = oldest.filter(|_| count > ORPHANS_MAX) {
-            self.close(reactor, key);
-        }
+    /// Closes the oldest pipe of an ended task if there are more than so many; tells whether.
+    fn close_oldest_orphan(&mut self, reactor: &mut Reactor, kept: usize) -> bool {
+        let orphans = || self.outputs.iter().filter(|(_, output)| output.ended);
+        let oldest = orphans().min_by_key(|(key, output)| (output.job.task_id(), **key)).map(|(key, _)| *key);
+        let Some(key) = oldest.filter(|_| orphans().count() > kept) else { return false };
+        self.close(reactor, key);
+        true
     }
 }
 

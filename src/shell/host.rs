@@ -1,9 +1,9 @@
 //! The real machine, as the configuration loader asks for it.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::load::{Host, HostFile, Ownership};
@@ -21,10 +21,10 @@ pub struct Machine;
 
 impl Host for Machine {
     fn read(&self, path: &Path) -> io::Result<HostFile> {
-        // Asked before opening, which waits for a FIFO's other end (fifo(7)), and again of what was
-        // opened, which is what counts.
+        // Asked before opening, which may have effects on a device, and again of what was opened,
+        // which is what counts and may be a FIFO by now: that is not waited for (fifo(7)).
         regular(&fs::metadata(path)?)?;
-        let file = File::open(path)?;
+        let file = OpenOptions::new().read(true).custom_flags(sys::NONBLOCK).open(path)?;
         let metadata = file.metadata()?;
         regular(&metadata)?;
         let mut text = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
     fn what_is_no_small_regular_file_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let large = scratch.path().join("large");
-        File::create(&large).unwrap().set_len(FILE_SIZE_MAX + 1).unwrap();
+        fs::File::create(&large).unwrap().set_len(FILE_SIZE_MAX + 1).unwrap();
         assert_eq!(Machine.read(&large).unwrap_err().to_string(), "it is larger than 1 MiB");
         assert_eq!(Machine.read(scratch.path()).unwrap_err().to_string(), "it is not a regular file");
         assert_eq!(Machine.read(Path::new("/dev/zero")).unwrap_err().to_string(), "it is not a regular file");

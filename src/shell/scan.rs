@@ -172,6 +172,9 @@ fn failed(op: &'static str, path: &[u8], errno: Errno) -> ScanError {
         Errno::ENOTDIR | Errno::ELOOP => ScanError::NotDirectory,
         Errno::EACCES | Errno::EPERM => ScanError::Denied,
         Errno::ENOSPC if op == "watch" => ScanError::NoSpace { limit: Limit::Watches.read().ok() },
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
+            ScanError::Exhausted(Error::new(op, path, errno).to_string())
+        }
         _ => ScanError::Other(Error::new(op, path, errno).to_string()),
     }
 }

@@ -33,6 +33,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use nix::errno::Errno;
 
+/// For `open(2)`: a FIFO is not waited for.
+pub const NONBLOCK: i32 = libc::O_NONBLOCK;
+
 use crate::quote::Quoted;
 
 /// A system call that failed, and what it was about.

@@ -14,19 +14,24 @@
 //! - The child makes system calls and nothing else: no allocation, no lock, no panic. User and
 //!   groups are set by raw system calls, because the C library's functions make every thread of
 //!   the process do the same (`nptl(7)`), and the child sees its parent's threads.
-//! - The kernel makes memory undumpable when its owner changes user (`prctl(2)`, PR_SET_DUMPABLE),
-//!   so the new user cannot trace the child while it still shares the daemon's memory.
+//! - A child that becomes another user is not waited for without an end, and shares nothing: its
+//!   user may stop it, or give it a program that hangs, before it is that program. It reports by a
+//!   pipe, for a limited time.
 //!
 //! An emulator of user programs (qemu-user) forks instead and does not wait: there, and only there,
 //! a failure comes as exit status 127, as from a shell.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
-use super::Errno;
-use super::process::{Pid, wait_for};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::{pipe2, read};
+
+use super::process::{Pid, Sig, signal_group, wait_for};
+use super::{Errno, retry};
 use crate::types::Identity;
 
 /// What to start, and in which surroundings.
@@ -90,23 +95,53 @@ impl Spawner {
     /// and a process group of its own, and has default signal dispositions and an empty signal mask.
     ///
     /// # Errors
-    /// The step that failed, and why. ENOENT from `execve` when there are no candidates.
+    /// The step that failed, and why. ENOENT from `execve` when there are no candidates; ETIMEDOUT
+    /// when another user's child did not get as far as its program in [`EXECUTE_WAIT_MS`].
     pub fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Pid, SpawnError> {
         let argv = pointers(spawn.argv);
         let env = pointers(spawn.env);
-        let mut job = Job { spawn, argv: &argv, env: &env, failure: None };
-        let job = &raw mut job;
+        let job = Job { spawn, argv: &argv, env: &env, failure: None, report: -1 };
+        if spawn.identity.is_some() { self.spawn_apart(job) } else { self.spawn_sharing(job) }
+    }
+
+    fn clone(&mut self, flags: c_int, job: *mut Job<'_>) -> Result<Pid, SpawnError> {
         let blocked = SignalsBlocked::new();
-        // SAFETY: `run_child` gets the stack's top and a job that outlives it: the parent resumes
-        // only when the child has executed or ended, CLONE_VFORK (clone(2)).
-        let pid = unsafe { libc::clone(run_child, self.stack.top(), CLONE_FLAGS, job.cast()) };
+        // SAFETY: `run_child` gets the stack's top and a job that outlives it: either the parent
+        // resumes only when the child has executed or ended (CLONE_VFORK), or the child has copies
+        // of both (no CLONE_VM; clone(2)).
+        let pid = unsafe { libc::clone(run_child, self.stack.top(), flags, job.cast()) };
         let cloned = Errno::result(pid);
         drop(blocked);
         let pid = cloned.map_err(|errno| SpawnError { step: "clone", errno })?;
+        Pid::from_raw(pid).ok_or(SpawnError { step: "clone", errno: Errno::ECHILD })
+    }
+
+    /// For another user, who may stop the child, or keep it waiting for a program, as soon as it is
+    /// theirs: the daemon must not stand still with it. The child has a copy of the memory and
+    /// reports by a pipe, whose end is closed by `execve`.
+    fn spawn_apart(&mut self, mut job: Job<'_>) -> Result<Pid, SpawnError> {
+        let pipe = pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError { step: "pipe2", errno })?;
+        let (report, write) = pipe;
+        job.report = write.as_raw_fd();
+        let pid = self.clone(libc::SIGCHLD, &raw mut job)?;
+        drop(write);
+        let error = match read_report(&report) {
+            Ok(None) => return Ok(pid),
+            Ok(Some(error)) => error,
+            Err(errno) => SpawnError { step: "execve", errno },
+        };
+        // Whatever holds it up, it does not get there any more. It is reaped with the others.
+        let _ = signal_group(pid, Sig::Kill);
+        let _ = kill(pid);
+        Err(error)
+    }
+
+    fn spawn_sharing(&mut self, mut job: Job<'_>) -> Result<Pid, SpawnError> {
+        let job = &raw mut job;
+        let pid = self.clone(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, job)?;
         // SAFETY: the child has ended or has memory of its own now, so nobody writes; the read is
         // volatile because the compiler has not seen the child write.
         let failure = unsafe { ptr::read_volatile(&raw const (*job).failure) };
-        let pid = Pid::from_raw(pid).ok_or(SpawnError { step: "clone", errno: Errno::ECHILD })?;
         let Some(failure) = failure else { return Ok(pid) };
         // It has ended; if somebody else reaped it, it is gone as well.
         let _ = wait_for(pid);
@@ -114,7 +149,49 @@ impl Spawner {
     }
 }
 
-const CLONE_FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+/// How long another user's child may take from its start to its program. It is microseconds, unless
+/// the program is on a filesystem that hangs or its user interferes; meanwhile nobody is served.
+pub const EXECUTE_WAIT_MS: u16 = 500;
+
+/// The steps of [`become_program`], by whose place in this list a child apart reports.
+const STEPS: [&str; 13] = [
+    "setsid",
+    "fcntl",
+    "dup3",
+    "getpriority",
+    "setpriority",
+    "umask",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "chdir",
+    "rt_sigprocmask",
+    "execve",
+    "rt_sigaction",
+];
+
+/// What the child reported: nothing, when its end of the pipe was closed by `execve`.
+fn read_report(pipe: &OwnedFd) -> Result<Option<SpawnError>, Errno> {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    if retry(|| poll(&mut fds, EXECUTE_WAIT_MS))? == 0 {
+        return Err(Errno::ETIMEDOUT);
+    }
+    let mut report = [0; REPORT_SIZE];
+    let size = retry(|| read(pipe, &mut report))?;
+    let [step, errno @ ..] = report;
+    let step = STEPS.get(usize::from(step)).copied().unwrap_or("start");
+    let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+    Ok((size == REPORT_SIZE).then_some(SpawnError { step, errno }))
+}
+
+/// The number of the step, and the errno. So few bytes are written at once (`pipe(7)`).
+const REPORT_SIZE: usize = 5;
+
+/// Ends the child itself, which may not have a group of its own yet.
+fn kill(pid: Pid) -> Result<(), Errno> {
+    // SAFETY: kill(2) takes no memory; the child was not reaped, so the pid is its.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), libc::SIGKILL) }).map(drop)
+}
 
 /// Null-terminated, as `execve(2)` wants.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -209,6 +286,8 @@ struct Job<'a> {
     argv: &'a [*const c_char],
     env: &'a [*const c_char],
     failure: Option<Failure>,
+    /// Where a child apart writes its failure to; -1 otherwise.
+    report: RawFd,
 }
 
 #[derive(Clone, Copy)]
@@ -225,9 +304,22 @@ extern "C" fn run_child(job: *mut c_void) -> c_int {
     let job = unsafe { &mut *job };
     if let Err(failure) = become_program(job) {
         job.failure = Some(failure);
+        report(job.report, failure);
     }
     // SAFETY: ends this process only, without running what the parent registered (_exit(2)).
     unsafe { libc::_exit(127) }
+}
+
+/// Tells a parent that does not share the memory. Nothing can be done if it does not hear.
+fn report(pipe: RawFd, failure: Failure) {
+    let mut step = 0;
+    while usize::from(step) < STEPS.len() && STEPS[usize::from(step)] != failure.step {
+        step += 1;
+    }
+    let [a, b, c, d] = failure.errno.to_ne_bytes();
+    let report = [step, a, b, c, d];
+    // SAFETY: writes from a buffer of that size; a descriptor of -1 is refused (write(2)).
+    unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
 }
 
 /// Returns only on failure.
@@ -496,6 +588,39 @@ mod tests {
         signal_group(pid, Sig::Terminate).unwrap();
         assert_eq!(wait(pid), ExitStatus::Signaled(libc::SIGTERM));
         drop(write);
+    }
+
+    /// Whoever the child becomes may stop it before it is its program: the parent goes on.
+    #[test]
+    fn a_child_that_its_user_stops_is_not_waited_for() {
+        if !nix::unistd::Uid::effective().is_root() || emulated() {
+            eprintln!("not root: a child of another user was not tested");
+            return;
+        }
+        // A user of its own: the stopper stops whatever is that user's.
+        let uid = 70_100;
+        let identity = Identity { uid, gid: uid, groups: vec![uid], name: "x".into(), home: b"/".to_vec() };
+        let mut stopper = std::process::Command::new("sh");
+        std::os::unix::process::CommandExt::uid(&mut stopper, uid);
+        let mut stopper = stopper.args(["-c", "while :; do kill -STOP -1; done"]).spawn().unwrap();
+        let mut spawner = Spawner::new().unwrap();
+        let shell = Shell::new("true");
+        let mut stopped = 0;
+        for _ in 0..10 {
+            let before = crate::sys::clock::now();
+            match spawner.spawn(&Spawn { identity: Some(&identity), ..shell.spawn(PLAIN) }) {
+                // It may have become its program first, and is stopped there.
+                Ok(pid) => signal_group(pid, Sig::Kill).unwrap_or_default(),
+                Err(error) => {
+                    assert_eq!(error, SpawnError { step: "execve", errno: Errno::ETIMEDOUT });
+                    stopped += 1;
+                }
+            }
+            assert!(crate::sys::clock::now() - before < 10 * crate::types::Millis::from(EXECUTE_WAIT_MS));
+        }
+        stopper.kill().unwrap();
+        stopper.wait().unwrap();
+        assert!(stopped > 0, "the stopper never came in time: nothing was tested");
     }
 
     #[test]

@@ -37,6 +37,30 @@ fn printed_under(wrapper: &str, scheduler: &str) -> Vec<String> {
     output.collect()
 }
 
+#[test]
+fn a_shortage_of_descriptors_delays_and_loses_nothing() {
+    let scratch = scratch();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=20").arg(rinotifyd().get_program());
+    // What is left behind keeps a pipe each, more of them than there are descriptors.
+    let scheduler = "type = shell\nmax_jobs = 4\ncmd = sleep 3 & echo {filename} >>@/ran";
+    let text = config(scheduler) + "rec = yes\nauto_add = yes\n";
+    command.arg("-c").arg(scratch.config(&text));
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready();
+    for number in 0..20 {
+        scratch.write(format!("src/{number}"), "");
+    }
+    for number in 0..5 {
+        scratch.dir(format!("src/new/{number}/deep"));
+        scratch.write(format!("src/new/{number}/deep/n{number}"), "");
+    }
+    let ran = daemon.wait_ran(&scratch, "ran", 25);
+    assert_eq!(ran.iter().collect::<BTreeSet<_>>().len(), 25, "{ran:?}");
+    daemon.wait_directories("src", 12);
+    daemon.stop();
+}
+
 fn printed(scheduler: &str) -> Vec<String> {
     printed_under("exec \"$@\"", scheduler)
 }
