@@ -18,11 +18,14 @@ pub fn split(text: &[u8]) -> Result<Vec<Template>, Bad> {
     match words.first() {
         None => Err(Bad::whole(text, "the command is empty")),
         Some(program) if program.is_empty() => Err(Bad::whole(text, "the program's name is empty")),
-        Some(program) if is_shell(program) && makes_code(&words[1..]) => Err(Bad::whole(
-            text,
-            "a file name would become shell code here: use type = shell, or give the placeholder as \
+        // The shell may stand behind another program, such as env or nice.
+        Some(_) if (0..words.len()).any(|at| is_shell(&words[at]) && makes_code(&words[at + 1..])) => {
+            Err(Bad::whole(
+                text,
+                "a file name would become shell code here: use type = shell, or give the placeholder as \
              an argument behind the code, where it is \"$1\"",
-        )),
+            ))
+        }
         Some(_) => Ok(words.iter().map(|word| Template::parse(word)).collect()),
     }
 }
@@ -417,7 +420,12 @@ mod tests {
     fn code_for_a_shell_holds_no_placeholder() {
         let message = "a file name would become shell code here: use type = shell, or give the placeholder \
                        as an argument behind the code, where it is \"$1\"";
-        for text in ["sh -c 'wc {pathname}'", "/bin/bash -ec {pathname}", "dash -e -c \"cat {filename}\""] {
+        for text in [
+            "sh -c 'wc {pathname}'",
+            "/bin/bash -ec {pathname}",
+            "dash -e -c \"cat {filename}\"",
+            "env X=1 sh -c {filename}",
+        ] {
             refuse(text, message, text);
         }
         for text in
