@@ -79,8 +79,8 @@ impl Engine {
             self.retry_when_read(Visit { tries: 1, ..visit }, mark);
             return true;
         }
-        // They came before its new parent was watched: this is its arrival.
-        // Or something above it is gone, and it left that before.
+        // They came before its new parent was watched: this is its arrival. Or something above it is
+        // gone, and it had left that before.
         let is_nowhere = |known: &NodeId| self.half_above(*known).is_some() || !self.tree.is_attached(*known);
         if let Some(moved) = known.iter().copied().find(is_nowhere) {
             self.found_again(visit.node, moved);
@@ -98,7 +98,8 @@ impl Engine {
         true
     }
 
-    /// A directory that is between two names, or below one that is, or below one that is gone, is what a listing shows as `node`.
+    /// A directory that is between two names, below one that is, or below one that is gone, is what
+    /// a listing shows as `node`.
     fn found_again(&mut self, node: NodeId, moved: NodeId) {
         self.take_out(moved);
         let Some(half) = self.pairing.take_of_node(moved) else { return };

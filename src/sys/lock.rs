@@ -52,7 +52,8 @@ impl PidFile {
     ///
     /// # Errors
     /// [`LockError::Held`], or why the file cannot be used: ENOENT, EACCES, ELOOP for a symbolic
-    /// link, EMLINK for a file with several names, EINVAL for anything but a regular file, EAGAIN when it keeps vanishing.
+    /// link, EMLINK for a file with several names, EINVAL for anything but a regular file, EAGAIN
+    /// when it keeps vanishing.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         for _ in 0..TRIES {
             let mut file = open(path)?;
