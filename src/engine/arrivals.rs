@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::tree::NodeId;
 use crate::event::EventKind;
+use crate::types::Wd;
 
 /// A directory to be watched and listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Visit {
     pub news: News,
     /// How often it was put off because the directory found is known under another name.
     pub tries: u8,
+    /// The watch by which that directory is known.
+    pub known: Option<Wd>,
 }
 
 /// Where a directory comes from, which says what events its content gets.

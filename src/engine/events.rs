@@ -163,7 +163,12 @@ impl Engine {
             return;
         }
         let deferred = self.half_above(node).map(|half| std::mem::take(&mut half.deferred));
+        let place = self.tree.parent(node).map(|parent| (parent, self.tree.name(node).to_vec()));
         self.mislay(node);
+        if let (Some((parent, name)), Some(_)) = (place, self.pass) {
+            // What has its old name by now may have come with an event that was dropped.
+            self.adopt(parent, &name, News::Created, Known::Before);
+        }
         let mut nodes = Vec::new();
         for deferred in deferred.into_iter().flatten() {
             nodes.clear();
@@ -258,7 +263,12 @@ impl Engine {
     /// A directory with its watches now stands under another name.
     pub(super) fn arrived(&mut self, moved: NodeId, parent: NodeId, name: &[u8]) {
         self.make_way(parent, name);
-        if self.tree.child(parent, name).is_some() {
+        let is_shown = self.tree.child(parent, name).is_some();
+        if is_shown && self.tree.wd(moved).is_none() {
+            // Nobody has looked into it, so no visit could tell it from what a listing has shown
+            // here already. Should it have gone on, it is found like any other at its next name.
+            self.forget_departed(moved, "a listing has shown it already");
+        } else if is_shown {
             // A listing has shown already what will be here.
             self.put_half(Wait::Departure, parent, Some(moved), name);
         } else if self.tree.arrive(moved, parent, name) {
@@ -333,12 +343,17 @@ impl Engine {
 
     fn give_up(&mut self, half: Half) {
         if let Some(node) = half.node {
-            self.tree.pin(node);
-            self.tree.lose(node);
-            self.abandon(node, "it was moved out of the watched trees");
-            self.tree.unpin(node);
+            self.forget_departed(node, "it was moved out of the watched trees");
         }
         // What was deferred for it and those below it happened outside, and finds nobody now.
         self.release_half(half);
+    }
+
+    /// A directory that is between two names will not arrive under the second.
+    fn forget_departed(&mut self, node: NodeId, why: &str) {
+        self.tree.pin(node);
+        self.tree.lose(node);
+        self.abandon(node, why);
+        self.tree.unpin(node);
     }
 }

@@ -76,7 +76,7 @@ impl Engine {
         }
         if mark > self.position && visit.tries == 0 {
             // The events that say so are in the queue.
-            self.retry_when_read(Visit { tries: 1, ..visit }, mark);
+            self.retry_when_read(Visit { tries: 1, known: Some(wd), ..visit }, mark);
             return true;
         }
         // They came before its new parent was watched: this is its arrival. Or something above it is
@@ -94,7 +94,7 @@ impl Engine {
             self.push_visit(node, News::Verify);
         }
         self.tree.pin(visit.node);
-        self.arrivals.push(Visit { tries: visit.tries + 1, ..visit });
+        self.arrivals.push(Visit { tries: visit.tries + 1, known: Some(wd), ..visit });
         true
     }
 
@@ -236,6 +236,7 @@ impl Engine {
             }
             _ => {}
         }
+        self.doubt_known(visit);
         let level = if self.leads_to_root(node) { Level::Warning } else { Level::Debug };
         match error {
             ScanError::Stale(_) => {}
@@ -270,6 +271,17 @@ impl Engine {
                 self.log_unwatched(level.max(Level::Warning), node, text);
                 self.drop_unseen(node);
             }
+        }
+    }
+
+    /// Here was a directory that is known elsewhere, and no further visit will say which is true.
+    fn doubt_known(&mut self, visit: Visit) {
+        let mut known = Vec::new();
+        if let Some(wd) = visit.known {
+            self.tree.by_wd(wd, &mut known);
+        }
+        for node in known {
+            self.push_visit(node, News::Verify);
         }
     }
 

@@ -35,7 +35,7 @@ impl Engine {
 
     pub(super) fn push_visit(&mut self, node: NodeId, news: News) {
         self.tree.pin(node);
-        self.arrivals.push(Visit { node, news, tries: 0 });
+        self.arrivals.push(Visit { node, news, tries: 0, known: None });
     }
 
     /// An event says that there is a directory of this name now.
