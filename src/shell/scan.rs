@@ -20,6 +20,10 @@ use crate::sys::{Errno, Error};
 /// One `getdents64(2)` fills so much.
 const LIST_BUFFER_SIZE: usize = 32 * 1024;
 
+/// So often a file is asked about that may be just being closed: 10 us each, where what is waited
+/// for takes one, and a file that is really being written costs no more than this.
+const CLOSE_ROUNDS: usize = 20;
+
 /// Watches and lists directories.
 #[derive(Debug)]
 pub struct Scanner {
@@ -116,6 +120,9 @@ impl Scanner {
             };
             entries.push(Entry { name: name.into(), kind, changed });
         })?;
+        for entry in entries.iter_mut().filter(|entry| entry.kind == EntryKind::OpenFile) {
+            entry.kind = settled_kind(dir, &entry.name);
+        }
         Ok(entries)
     }
 
@@ -154,9 +161,24 @@ fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<Owne
 
 fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
     match writer(dir, &c_path(name)) {
-        Ok(Writer::Somebody) => EntryKind::OpenFile,
+        // The queue will tell what becomes of it.
+        Ok(Writer::Somebody | Writer::Gone) => EntryKind::OpenFile,
         _ => EntryKind::File,
     }
+}
+
+/// Whether a file that somebody seems to write to is just being closed: the kernel tells of a close
+/// before it lets go of the file (`__fput` in `fs/file_table.c`), so its IN_CLOSE_WRITE may have
+/// come before the watch. Whoever closes it is given a moment to be done.
+fn settled_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
+    for _ in 0..CLOSE_ROUNDS {
+        std::thread::yield_now();
+        let kind = file_kind(dir, name);
+        if kind != EntryKind::OpenFile {
+            return kind;
+        }
+    }
+    EntryKind::OpenFile
 }
 
 /// What cannot be asked has vanished, and a listing that comes later shows it so.
