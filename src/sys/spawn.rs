@@ -605,10 +605,17 @@ mod tests {
         let mut stopper = stopper.args(["-c", "while :; do kill -STOP -1; done"]).spawn().unwrap();
         let mut spawner = Spawner::new().unwrap();
         let shell = Shell::new("true");
+        // A long way to the program, on which the child belongs to the user already.
+        let mut candidates = vec![c("/no/such/program"); 50_000];
+        candidates.push(c("/bin/sh"));
         let mut stopped = 0;
-        for _ in 0..10 {
+        for _ in 0..100 {
+            if stopped > 0 {
+                break;
+            }
             let before = crate::sys::clock::now();
-            match spawner.spawn(&Spawn { identity: Some(&identity), ..shell.spawn(PLAIN) }) {
+            let spawn = Spawn { identity: Some(&identity), candidates: &candidates, ..shell.spawn(PLAIN) };
+            match spawner.spawn(&spawn) {
                 // It may have become its program first, and is stopped there.
                 Ok(pid) => signal_group(pid, Sig::Kill).unwrap_or_default(),
                 Err(error) => {
