@@ -103,15 +103,6 @@ impl Inotify {
         self.watch_open(dir, libc::IN_MASK_ADD)
     }
 
-    /// Watches the directory `name`, relative to the working directory of the calling thread, in
-    /// addition to what it is watched for already. A symbolic link is not followed.
-    ///
-    /// # Errors
-    /// As [`Inotify::watch`]; ENOTDIR when it is a link, ENOENT when it is gone.
-    pub fn watch_at_cwd(&self, name: &CStr, mask: u32) -> Result<Wd, Errno> {
-        self.add(name, with_events(mask)? | libc::IN_MASK_ADD | libc::IN_DONT_FOLLOW)
-    }
-
     /// Ends a watch. Events that are queued still come, then IN_IGNORED.
     ///
     /// # Errors
@@ -187,7 +178,6 @@ impl AsFd for Inotify {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::os::unix::fs::symlink;
     use std::path::Path;
 
     use super::*;
@@ -254,8 +244,6 @@ mod tests {
     fn the_working_directory_serves_where_proc_does_not() {
         let scratch = tempfile::tempdir().unwrap();
         fs::create_dir(scratch.path().join("sub")).unwrap();
-        symlink("sub", scratch.path().join("link")).unwrap();
-        let dir = File::open(scratch.path()).unwrap();
         let sub = File::open(scratch.path().join("sub")).unwrap();
         let inotify = Inotify::new().unwrap();
         std::thread::scope(|scope| {
@@ -269,10 +257,6 @@ mod tests {
                 super::super::dir::leave();
                 assert_eq!(std::env::current_dir().unwrap(), Path::new("/"));
                 assert_eq!(inotify.watch(sub.as_fd(), CREATE), Ok(wd));
-                nix::unistd::fchdir(&dir).unwrap();
-                assert_eq!(inotify.watch_at_cwd(c"sub", CREATE), Ok(wd));
-                assert_eq!(inotify.watch_at_cwd(c"link", CREATE), Err(Errno::ENOTDIR));
-                assert_eq!(inotify.watch_at_cwd(c"none", CREATE), Err(Errno::ENOENT));
             });
         });
     }
