@@ -4,7 +4,7 @@
 //! from the lowest layer to the highest, and each imports only from those above its own line:
 //!
 //! - words: [`event`], [`types`], [`record`], [`quote`]
-//! - pure: [`template`], [`pattern`], [`config`], [`engine`]
+//! - pure: [`template`], [`replacement`], [`pattern`], [`config`], [`engine`]
 //! - the only door to the kernel: [`sys`]
 //! - the daemon: [`shell`]
 //! - the command line: [`face`]
@@ -17,6 +17,7 @@ pub mod types;
 pub mod config;
 pub mod engine;
 pub mod pattern;
+pub mod replacement;
 pub mod template;
 
 pub mod sys;

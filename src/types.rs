@@ -10,6 +10,10 @@ pub type Millis = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Wd(pub i32);
 
+/// How the names begin of what the daemon itself makes for a moment in other people's directories.
+/// Nothing of that name is watched or told of.
+pub const RESERVED_PREFIX: &[u8] = b".rinotifyd-";
+
 /// Who a child runs as. Resolved from names once, when the configuration is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

@@ -11,18 +11,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rinotifyd::config::load::{Host, HostFile, Ownership, load};
-use rinotifyd::config::schema::{Kind, SECTIONS};
+use rinotifyd::config::schema::{Kind, SECTIONS, Section};
 use rinotifyd::face::cli::{FLAGS, Role};
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
 /// The modules that `lib.rs` declares, each with its layer.
-const LAYERS: [(&str, u8); 11] = [
+const LAYERS: [(&str, u8); 12] = [
     ("event", WORDS),
     ("types", WORDS),
     ("record", WORDS),
     ("quote", WORDS),
     ("template", PURE),
+    ("replacement", PURE),
     ("pattern", PURE),
     ("config", PURE),
     ("engine", PURE),
@@ -786,22 +787,39 @@ fn shown_keys(page: &str) -> String {
         String::from("[scheduler backup]\ntype = exec\ncmd = true\n[scheduler show]\ntype = exec\n");
     config.push_str("cmd = true\n[watch second]\npath = /\ndefault_sched = show backup\n");
     for section in SECTIONS.iter().filter(|section| section.built) {
-        let name = match section.kind {
-            Kind::Daemon | Kind::Log | Kind::Syslog => "",
-            Kind::EventMap => " incoming",
-            Kind::Scheduler => " convert",
-            Kind::Rule | Kind::Watch => " in",
+        // A section of each type, as the manual's other examples name them.
+        let variants: &[(&str, &str)] = match section.kind {
+            Kind::Daemon | Kind::Log | Kind::Syslog => &[("", "")],
+            Kind::EventMap => &[(" incoming", "")],
+            Kind::Scheduler => &[(" convert", "exec"), (" archive", "files")],
+            Kind::Rule => &[(" to_move", "move"), (" to_delete", "delete")],
+            Kind::Watch => &[(" in", "")],
         };
-        config.push_str(&format!("[{}{name}]\n", section.word));
-        let shown = subsection(page, section.word).unwrap_or_default();
-        let shown = shown.lines().filter_map(|line| line.strip_prefix(".Dl "));
-        // A watch has one or the other, and a file is read only if it is there.
-        let left_out = ["default_sched = show", "exclude_filter_file = exclude"];
-        for line in shown.filter(|line| !left_out.contains(line)) {
-            config.push_str(&format!("{}\n", unescape(line)));
+        for (name, variant) in variants {
+            config.push_str(&format!("[{}{name}]\n", section.word));
+            config.push_str(&shown_lines(page, section, variant));
         }
     }
     config
+}
+
+/// The lines that the manual shows for one type of a section.
+fn shown_lines(page: &str, section: &Section, variant: &str) -> String {
+    let chooser = ["type", "action"].into_iter().find(|name| section.key(name.as_bytes()).is_some());
+    let mut lines = chooser.map_or(String::new(), |key| format!("{key} = {variant}\n"));
+    let shown = subsection(page, section.word).unwrap_or_default();
+    for line in shown.lines().filter_map(|line| line.strip_prefix(".Dl ")) {
+        // A watch has one or the other, and a file is read only if it is there.
+        let left_out = ["default_sched = show", "exclude_filter_file = exclude"];
+        let name = line.split(" = ").next().unwrap_or_default();
+        let belongs = section.key(name.as_bytes()).is_none_or(|key| {
+            chooser != Some(key.name) && (key.types.is_empty() || key.types.contains(&variant))
+        });
+        if belongs && !left_out.contains(&line) {
+            lines.push_str(&format!("{}\n", unescape(line)));
+        }
+    }
+    lines
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::expression;
 use super::fields::{Fields, report};
 use super::ini::{Text, words};
 use super::load::Reader;
+use super::rules::{self, Named};
 use super::schema::Kind;
 use super::suggest;
 use super::value::{self, Bad};
@@ -42,7 +43,8 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
     let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
-    let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, reader)).collect();
+    let rules: Vec<_> = of(Kind::Rule).map(|fields| rules::rule(fields, reader)).collect();
+    let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
     Config { daemon, log, schedulers, event_maps, watches }
 }
@@ -64,7 +66,7 @@ fn resolve(text: &[u8], names: &[&str], what: &str) -> Result<usize, Bad> {
 /// The defaults, for a configuration without `[daemon]`.
 pub fn default_daemon() -> Daemon {
     let Some(section) = super::schema::Section::find(b"daemon") else {
-        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, logname: "daemon".into() };
+        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, file_workers: 1, logname: "daemon".into() };
     };
     daemon(&Fields::empty(section, ""), &mut Diagnostics::default())
 }
@@ -73,6 +75,7 @@ fn daemon(fields: &Fields, out: &mut Diagnostics) -> Daemon {
     Daemon {
         shutdown_timeout_ms: fields.duration("shutdown_timeout", out),
         max_jobs: fields.number("max_jobs", out),
+        file_workers: fields.number("file_workers", out),
         logname: log_name(fields, "daemon", out),
     }
 }
@@ -97,8 +100,8 @@ fn log_name(fields: &Fields, default: &str, out: &mut Diagnostics) -> LogName {
 }
 
 /// A scheduler; `None` when it has no action, which is reported.
-fn scheduler(fields: &Fields, reader: &mut Reader<'_>) -> Option<Scheduler> {
-    let action = action(fields, reader);
+fn scheduler(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<Scheduler> {
+    let action = action(fields, rules, reader);
     let out = &mut reader.out;
     let scheduler = Scheduler {
         name: fields.name.clone(),
@@ -122,10 +125,13 @@ fn scheduler(fields: &Fields, reader: &mut Reader<'_>) -> Option<Scheduler> {
     Some(scheduler)
 }
 
-fn action(fields: &Fields, reader: &mut Reader<'_>) -> Option<Action> {
+fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<Action> {
+    let kind = fields.choice("type", &mut reader.out);
+    if kind == "files" {
+        return Some(Action::Files { rules: rules::of_scheduler(fields, rules, reader) });
+    }
     let run = run(fields, reader);
     let out = &mut reader.out;
-    let kind = fields.choice("type", out);
     let item = fields.items("cmd").first()?;
     for bad in command::misspelled_placeholders(&item.bytes) {
         out.warning(item.span.part(bad.range), bad.message);
@@ -182,7 +188,7 @@ fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
 }
 
 /// Asks a database for the name that an item holds or implies.
-fn look_up<T>(
+pub(super) fn look_up<T>(
     item: &Text,
     what: &str,
     name: &[u8],

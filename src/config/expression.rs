@@ -23,12 +23,18 @@ const CACHE_MAX: usize = 1 << 20;
 /// is only valid inside the group that anchors it, such as `a)|(b`.
 pub fn compile(text: &[u8]) -> Result<Regex, Bad> {
     let translated = translate(text);
-    build(&translated.pattern).map_err(|error| refusal(text, &translated, &error))?;
+    compile_anywhere(text)?;
     // In verbose mode, `(?x)`, the expression may end in a comment, which the newline ends.
     let anchored = build(&format!(r"\A(?:{})", translated.pattern));
     anchored
         .or_else(|_| build(&format!("\\A(?:{}\n)", translated.pattern)))
         .map_err(|error| refusal(text, &translated, &error))
+}
+
+/// Compiles an expression that may match anywhere, as Python's `re.sub` looks for it.
+pub fn compile_anywhere(text: &[u8]) -> Result<Regex, Bad> {
+    let translated = translate(text);
+    build(&translated.pattern).map_err(|error| refusal(text, &translated, &error))
 }
 
 fn build(pattern: &str) -> Result<Regex, regex::Error> {

@@ -5,7 +5,7 @@
 
 use super::diagnostics::{Diagnostics, Span, escape, quoted};
 use super::ini::{self, Text};
-use super::schema::{Key, Naming, SECTIONS, Section, Value};
+use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
 use super::suggest;
 use super::value::{self, Bad};
 use crate::types::Millis;
@@ -169,9 +169,20 @@ impl Fields {
     }
 
     fn check_required(&self, out: &mut Diagnostics) {
-        let of_type = self.items("type").first().map(|item| item.bytes.as_slice());
+        let chooser = if self.section.kind == Kind::Rule { "action" } else { "type" };
+        let of_type = self.items(chooser).first().map(|item| item.bytes.as_slice());
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
+        // With a type that does not exist, nothing belongs to it.
+        let known = |word: &[u8]| {
+            self.section.keys.iter().any(|key| key.types.iter().any(|of| of.as_bytes() == word))
+        };
+        if of_type.is_some_and(known) {
+            for field in self.fields.iter().filter(|field| !belongs(field.key)) {
+                let types = field.key.types.join(", ");
+                out.error(field.at, format!("\"{}\" is only for {chooser} = {types}", field.key.name));
+            }
+        }
         let required = self.section.keys.iter().filter(|key| key.built && key.required && belongs(key));
         for key in required.filter(|key| self.items(key.name).is_empty()) {
             let message = format!("{} needs {} = {}", self.title(), key.name, key.value.syntax());

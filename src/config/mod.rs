@@ -3,7 +3,8 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `load` (files and includes), `build` (sections to [`Config`]), `usage` (warnings about
+//! values), `load` (files and includes), `build` and `rules` (sections to
+//! [`Config`]), `usage` (warnings about
 //! the whole), `inline` (a configuration from options, without a file).
 //!
 //! Nothing here touches the filesystem or the user database: `load` asks a [`load::Host`] for them.
@@ -18,16 +19,20 @@ mod fields;
 pub mod ini;
 pub mod inline;
 pub mod load;
+mod rules;
 pub mod schema;
 pub mod suggest;
 mod usage;
 mod value;
+
+use std::sync::Arc;
 
 use regex::bytes::Regex;
 
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{LogLevels, LogName};
+use crate::replacement::Replacement;
 use crate::template::Template;
 use crate::types::{Identity, Millis};
 
@@ -53,6 +58,8 @@ pub struct Daemon {
     pub shutdown_timeout_ms: Millis,
     /// Children at once over all schedulers; 0 means "decide by the number of CPUs".
     pub max_jobs: u32,
+    /// Threads for file operations.
+    pub file_workers: u32,
     /// Log name of the daemon itself.
     pub logname: LogName,
 }
@@ -110,14 +117,85 @@ pub enum Action {
         /// How the child is set up.
         run: Run,
     },
+    /// The file operation of the first rule that matches the path.
+    Files {
+        /// In the order in which they are asked.
+        rules: Vec<Arc<Rule>>,
+    },
 }
 
 impl Action {
-    /// How the child is set up.
+    /// How the child is set up, if there is one.
     #[must_use]
-    pub fn run(&self) -> &Run {
+    pub fn run(&self) -> Option<&Run> {
         match self {
-            Self::Shell { run, .. } | Self::Exec { run, .. } => run,
+            Self::Shell { run, .. } | Self::Exec { run, .. } => Some(run),
+            Self::Files { .. } => None,
+        }
+    }
+}
+
+/// `[rule NAME]`: one operation of a files scheduler.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Section name.
+    pub name: String,
+    /// What is done.
+    pub action: FileAction,
+    /// Which paths, anchored at the start.
+    pub src: Regex,
+    /// The same, not anchored: every match in the path is replaced.
+    pub src_anywhere: Regex,
+    /// Where to; nowhere when something is deleted.
+    pub dst: Option<Replacement>,
+    /// Make missing directories of the destination.
+    pub auto_create: bool,
+    /// Delete directories with their contents.
+    pub rec: bool,
+    /// Replace what has the destination's name (`override`).
+    pub replace: bool,
+    /// Set owner and mode also of files that have further names.
+    pub hardlinks: bool,
+    /// Mode of all but directories.
+    pub filemode: Option<u32>,
+    /// Mode of directories.
+    pub dirmode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |rule: &Self| {
+            let flags = (rule.auto_create, rule.rec, rule.replace, rule.hardlinks);
+            (rule.action, flags, rule.filemode, rule.dirmode, rule.uid, rule.gid)
+        };
+        let texts = (self.name == other.name, self.src.as_str() == other.src.as_str(), self.dst == other.dst);
+        texts == (true, true, true) && plain(self) == plain(other)
+    }
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAction {
+    /// The source has the destination's name afterwards.
+    Move,
+    /// There is the same at the destination afterwards.
+    Copy,
+    /// There is no source afterwards.
+    Delete,
+}
+
+impl FileAction {
+    /// The word in the configuration and in the log.
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Copy => "copy",
+            Self::Delete => "delete",
         }
     }
 }

@@ -68,7 +68,7 @@ pub struct Key {
     pub required: bool,
     /// Whether the feature exists yet.
     pub built: bool,
-    /// The values of the section's `type` it belongs to; empty: all.
+    /// The values of the section's `type` or `action` it belongs to; empty: all.
     pub types: &'static [&'static str],
     /// One line for the manual.
     pub help: &'static str,
@@ -148,9 +148,15 @@ const PROGRAMS: &[&str] = &["shell", "exec", "worker"];
 const CHILDREN: &[&str] = &["shell", "exec"];
 
 const FILES: &[&str] = &["files"];
+
+/// Actions of rules that have a destination.
+const TO: &[&str] = &["move", "copy"];
+const DELETE: &[&str] = &["delete"];
 const WORKER: &[&str] = &["worker"];
 
 const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
+/// More threads than this do not make a disk faster.
+const THREADS: Value = Value::Number { min: 1, max: 64 };
 const POSITIVE: Value = Value::Number { min: 1, max: JOBS_MAX };
 
 const LEVELS: Value =
@@ -169,7 +175,7 @@ pub static SECTIONS: &[Section] = &[
             key("max_jobs", COUNT, "0", "children at once over all schedulers; 0 = 2 x CPUs, at least 4"),
             key("logname", Value::Name, "daemon", "log name of the daemon"),
             key("include", Value::File, "", "further files, only names ending in .conf").list(),
-            key("file_workers", POSITIVE, "2", "threads for file operations").later(),
+            key("file_workers", THREADS, "2", "threads for file operations"),
             key("state_dir", Value::Path, "", "where waiting tasks survive a restart").later(),
             key("control", Value::Path, "/run/rinotifyd/control.sock", "socket for rinotifyctl").later(),
         ],
@@ -206,7 +212,7 @@ pub static SECTIONS: &[Section] = &[
         kind: Kind::Rule,
         word: "rule",
         naming: Naming::Always,
-        built: false,
+        built: true,
         help: "one operation of a files scheduler",
         keys: RULE_KEYS,
     },
@@ -247,7 +253,7 @@ const SCHEDULER_KEYS: &[Key] = &[
     key("dirs", Value::Flag, "no", "take events about directories"),
     key("delay", Value::Duration, "0", "quiet time before a task runs"),
     key("max_delay", Value::Duration, "0", "the longest that re-scheduling puts a task off; 0 = for ever"),
-    key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event"),
+    key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event").only(PROGRAMS),
     key("max_jobs", COUNT, "0", "tasks at once; 0 = only the daemon's limit"),
     key("while_running", WHILE_RUNNING, "rerun", "what events for a path do while its task runs"),
     key("timeout", Value::Duration, "0", "a task that runs longer is terminated; 0 = never").only(CHILDREN),
@@ -268,11 +274,7 @@ const SCHEDULER_KEYS: &[Key] = &[
     key("batch", Value::Flag, "no", "one task for all waiting paths, on standard input")
         .later()
         .only(CHILDREN),
-    key("rules", Value::Rules, "", "the first that matches is executed")
-        .list()
-        .required()
-        .later()
-        .only(FILES),
+    key("rules", Value::Rules, "", "the first that matches is executed").list().required().only(FILES),
     key("instances", POSITIVE, "1", "how many worker programs").later().only(WORKER),
     key("format", FORMAT, "text", "how a task is written to the worker").later().only(WORKER),
     key("ack", Value::Flag, "yes", "the worker answers each task").later().only(WORKER),
@@ -280,17 +282,17 @@ const SCHEDULER_KEYS: &[Key] = &[
 ];
 
 const RULE_KEYS: &[Key] = &[
-    key("action", ACTION, "", "what is done").required().later(),
-    key("src_re", Value::Regex, "", "which paths").required().later(),
-    key("dst_re", Value::Replacement, "", "where to").later(),
-    key("auto_create", Value::Flag, "no", "make missing directories").later(),
-    key("rec", Value::Flag, "no", "delete directories with their contents").later(),
-    key("override", Value::Flag, "no", "replace what exists").later(),
-    key("hardlinks", Value::Flag, "no", "keep files of a tree linked to each other").later(),
-    key("filemode", Value::Mode { max: 0o7777 }, "", "mode of files").later(),
-    key("dirmode", Value::Mode { max: 0o7777 }, "", "mode of directories").later(),
-    key("user", Value::User, "", "owner").later(),
-    key("group", Value::Group, "", "group").later(),
+    key("action", ACTION, "", "what is done").required(),
+    key("src_re", Value::Regex, "", "which paths").required(),
+    key("dst_re", Value::Replacement, "", "where to").required().only(TO),
+    key("auto_create", Value::Flag, "no", "make missing directories").only(TO),
+    key("rec", Value::Flag, "no", "delete directories with their contents").only(DELETE),
+    key("override", Value::Flag, "no", "replace what exists").only(TO),
+    key("hardlinks", Value::Flag, "no", "set owner and mode also of files that have other names").only(TO),
+    key("filemode", Value::Mode { max: 0o7777 }, "", "mode of files; as it was unless set").only(TO),
+    key("dirmode", Value::Mode { max: 0o7777 }, "", "mode of directories; as it was unless set").only(TO),
+    key("user", Value::User, "", "owner; as it was unless set; needs root").only(TO),
+    key("group", Value::Group, "", "group; as it was unless set; needs root").only(TO),
 ];
 
 /// `default_sched` and the events.
@@ -306,12 +308,12 @@ const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
     keys
 };
 
-const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), later("files"), later("worker")]);
+const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), later("worker")]);
 const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
 const OUTPUT: Value = Value::Choice(&[now("log"), now("inherit"), now("null")]);
 const FORMAT: Value = Value::Choice(&[later("text"), later("json")]);
 const START: Value = Value::Choice(&[later("boot"), later("demand")]);
-const ACTION: Value = Value::Choice(&[later("move"), later("copy"), later("delete")]);
+const ACTION: Value = Value::Choice(&[now("move"), now("copy"), now("delete")]);
 const CATCH_UP: Value = Value::Choice(&[now("no"), now("all"), later("changed")]);
 
 const fn now(word: &'static str) -> Choice {

@@ -2,6 +2,7 @@
 
 use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
+use super::ini::words;
 use super::schema::Kind;
 use super::suggest;
 use super::{Config, EventMap, Trigger};
@@ -10,6 +11,7 @@ use super::{Config, EventMap, Trigger};
 pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     unused_schedulers(config, sections, out);
     unused_event_maps(config, sections, out);
+    unused_rules(sections, out);
     idle_watches(config, sections, out);
     excluded_watches(config, sections, out);
     unknown_log_names(config, sections, out);
@@ -59,6 +61,17 @@ fn unused_event_maps(config: &Config, sections: &[Fields], out: &mut Diagnostics
     for (index, fields) in of(sections, Kind::EventMap).enumerate() {
         if !config.watches.iter().any(|watch| watch.event_map == index) {
             out.warning(fields.header, format!("no watch uses event map {}", fields.name));
+        }
+    }
+}
+
+fn unused_rules(sections: &[Fields], out: &mut Diagnostics) {
+    let schedulers = of(sections, Kind::Scheduler);
+    let used: Vec<_> =
+        schedulers.flat_map(|fields| fields.items("rules")).flat_map(words).map(|item| item.bytes).collect();
+    for fields in of(sections, Kind::Rule) {
+        if !used.iter().any(|name| *name == fields.name.as_bytes()) {
+            out.warning(fields.header, format!("no scheduler uses rule {}", fields.name));
         }
     }
 }

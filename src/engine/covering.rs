@@ -9,6 +9,7 @@ use super::tree::NodeId;
 use crate::config::Config;
 use crate::pattern::Component;
 use crate::record::Level;
+use crate::types::RESERVED_PREFIX;
 
 /// How a child of a covered directory became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ impl Engine {
 
     /// Which watches cover a child of `parent`.
     pub(super) fn cover_of_child(&mut self, parent: NodeId, name: &[u8], known: Known) -> CoverId {
+        if name.starts_with(RESERVED_PREFIX) {
+            return CoverId::NONE;
+        }
         let config = Rc::clone(&self.config);
         let mut path = Vec::new();
         let mut members = Vec::new();

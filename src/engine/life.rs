@@ -25,7 +25,7 @@ impl Engine {
     /// Prepares what belongs to the configured schedulers.
     pub(super) fn adopt_schedulers(&mut self) {
         let schedulers = &self.config.schedulers;
-        self.runs = schedulers.iter().map(|scheduler| Arc::new(scheduler.action.run().clone())).collect();
+        self.runs = schedulers.iter().map(|one| one.action.run().cloned().map(Arc::new)).collect();
         self.tasks.resize(schedulers.len());
     }
 
@@ -145,7 +145,7 @@ impl Engine {
         }
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Warning, job, "task terminated: shutdown", &[]);
-            self.out.push(Effect::Signal { job, signal: Signal::Terminate });
+            self.end_run(job, Signal::Terminate);
         }
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
@@ -154,7 +154,7 @@ impl Engine {
         self.phase = Phase::Killing;
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Error, job, "task killed: shutdown", &[]);
-            self.out.push(Effect::Signal { job, signal: Signal::Kill });
+            self.end_run(job, Signal::Kill);
         }
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
@@ -184,6 +184,7 @@ impl Engine {
             .field("made_up", self.counters.made_up.to_string())
             .field("overflows", self.counters.overflows.to_string());
         self.out.push(Effect::Log(record));
+        self.measure_operations();
         let counts = self.directories_by_watch();
         for (watch, count) in config.watches.iter().zip(counts) {
             let record = Record::asked_for(&watch.logname, "status of watch")

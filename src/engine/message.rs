@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::tasks::JobId;
 use super::tree::NodeId;
-use crate::config::{Config, Output, Run};
+use crate::config::{Config, Output, Rule, Run};
 use crate::event::RawEvent;
 use crate::record::{LogName, Record};
 use crate::types::{ExitStatus, Wd};
@@ -85,6 +85,26 @@ pub enum Input<'a> {
         /// See [`Input`]; taken after the child had ended.
         queued: usize,
     },
+    /// An [`Effect::Operate`] has ended.
+    Operated {
+        /// Which one.
+        operation: Box<Operation>,
+        /// How.
+        end: OperationEnd,
+        /// See [`Input`]; taken after it had ended.
+        queued: usize,
+    },
+    /// An answer to [`Effect::Measure`].
+    Measured {
+        /// Which operation.
+        job: JobId,
+        /// Bytes that are copied.
+        done: u64,
+        /// Bytes to be copied, as far as that is known yet.
+        total: u64,
+        /// As in the effect.
+        asked_for: bool,
+    },
     /// A new configuration takes the place of the old one.
     Reload(Box<Config>),
     /// Finish what is there and end.
@@ -112,6 +132,20 @@ pub enum Effect {
         /// Which signal.
         signal: Signal,
     },
+    /// Carry out a file operation; answered by [`Input::Operated`].
+    Operate(Box<Operation>),
+    /// Take a file operation back, if it has not been begun; then it ends as
+    /// [`OperationEnd::Withdrawn`].
+    Withdraw(JobId),
+    /// End a file operation as soon as possible; [`OperationEnd::Aborted`] unless it is too late.
+    Abort(JobId),
+    /// Say how far a file operation is, if it has not ended; answered by [`Input::Measured`].
+    Measure {
+        /// Which operation.
+        job: JobId,
+        /// Somebody asked for the status.
+        asked_for: bool,
+    },
     /// Write to the log.
     Log(Record),
     /// The first look at all watch paths is done.
@@ -127,6 +161,53 @@ pub enum Signal {
     Terminate,
     /// SIGKILL.
     Kill,
+}
+
+/// A file operation to carry out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Whose it is, for the answer.
+    pub id: JobId,
+    /// What is done, and how.
+    pub rule: Arc<Rule>,
+    /// With what.
+    pub source: Place,
+    /// Where to; nowhere when it is deleted.
+    pub target: Option<Place>,
+}
+
+/// A path, and how far it may be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Absolute, without `.`, `..` and empty components, ending in a name.
+    pub path: Vec<u8>,
+    /// So many bytes of it lead to a directory that the configuration names, possibly through
+    /// symbolic links; none is followed behind them. 0 is `/`.
+    pub trusted: usize,
+}
+
+/// How a file operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperationEnd {
+    /// It is done.
+    Done(OperationDone),
+    /// It is not, for this reason; as far as nothing else is said, nothing has changed.
+    Failed(String),
+    /// The same, because it was told to end.
+    Aborted(String),
+    /// It was not begun.
+    Withdrawn,
+}
+
+/// What is told of an operation that is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationDone {
+    /// Bytes that were copied.
+    pub bytes: u64,
+    /// Files, directories and all else that was made.
+    pub entries: u64,
+    /// What a person should know, such as attributes that could not be kept.
+    pub remarks: Vec<String>,
 }
 
 /// Directories with one parent, to be watched and listed.

@@ -7,7 +7,8 @@
 //! Read in this order: `message` (what goes in and out), `tree` (which wd is which path), `cover` and
 //! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `visited`
 //! (what was found there), `events` (what one inotify event means), `reconcile` (what is done when
-//! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs), `life`
+//! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
+//! `operations` (what a files scheduler's task does), `life`
 //! (start, reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`,
 //! `wheel`, `index_table`, `names`.
 
@@ -19,6 +20,7 @@ pub mod index_table;
 mod life;
 pub mod message;
 pub mod names;
+mod operations;
 mod pairing;
 mod reconcile;
 mod routing;
@@ -65,6 +67,7 @@ pub const TASKS_MAX: usize = 1 << 20;
 enum Timer {
     Delay(u32),
     Timeout(u32),
+    Progress(u32),
     Pairs,
     Resume,
     Shutdown,
@@ -100,8 +103,8 @@ struct Counters {
 #[derive(Debug)]
 pub struct Engine {
     config: Rc<Config>,
-    /// By scheduler: shared with the jobs that are started.
-    runs: Vec<Arc<Run>>,
+    /// By scheduler, if it starts programs: shared with the jobs that are started.
+    runs: Vec<Option<Arc<Run>>>,
     options: Options,
     now: Millis,
     /// Bytes of the event stream that were read from the descriptor, and that were dealt with.
@@ -209,6 +212,10 @@ impl Engine {
             Input::Started { job } => self.on_started(job),
             Input::NotStarted { job, error } => self.on_not_started(job, &error),
             Input::Ended { job, status, queued } => self.on_ended(job, status, self.mark(queued)),
+            Input::Operated { operation, end, queued } => {
+                self.on_operated(&operation, end, self.mark(queued))
+            }
+            Input::Measured { job, done, total, asked_for } => self.on_measured(job, done, total, asked_for),
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),
             Input::Status => self.log_status(),
@@ -263,6 +270,7 @@ impl Engine {
             match timer {
                 Timer::Delay(slot) => self.on_delay_over(slot),
                 Timer::Timeout(slot) => self.on_timeout(slot),
+                Timer::Progress(slot) => self.on_progress_timer(slot),
                 Timer::Pairs => {
                     self.pairs_timer = None;
                     self.pairing.age(self.now, self.mark(queued));

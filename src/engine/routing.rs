@@ -8,6 +8,7 @@ use super::tree::NodeId;
 use crate::config::{Config, Trigger};
 use crate::event::EventKind;
 use crate::record::{Level, Record};
+use crate::types::RESERVED_PREFIX;
 
 /// An event as the maps see it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,9 @@ pub(super) struct Occurrence<'a> {
 impl Engine {
     /// Hands an event to all watches that cover its directory. Allocates nothing if it leads nowhere.
     pub(super) fn deliver(&mut self, event: &Occurrence<'_>) {
+        if event.name.starts_with(RESERVED_PREFIX) {
+            return;
+        }
         let config = Rc::clone(&self.config);
         let cover = self.tree.cover(event.node);
         for index in 0..self.covers.members(cover).len() {

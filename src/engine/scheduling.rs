@@ -7,14 +7,14 @@
 
 use std::ffi::CString;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::message::{Effect, Job, Signal, StartError};
+use super::operations::OPERATIONS_MAX;
 use super::routing::Occurrence;
 use super::tasks::{JobId, Key, State, Subject};
 use super::{Engine, Phase, Timer};
 use crate::config::{Action, Scheduler, WhileRunning};
-use crate::record::{Level, Record};
+use crate::record::{Level, LogName, Record};
 use crate::template::Values;
 use crate::types::{ExitStatus, Millis};
 
@@ -24,6 +24,9 @@ pub const KILL_AFTER_MS: Millis = 5_000;
 /// The brake on a task that keeps re-triggering itself: the first pause, doubled up to the last.
 const BRAKE_FIRST_MS: Millis = 1_000;
 const BRAKE_LAST_MS: Millis = 60_000;
+
+/// Said of an event that `while_running = skip` leaves out.
+pub(super) const SKIPPED: &str = "event skipped: its task is running";
 
 /// The pause after a child could not be started for want of something, doubled up to the last.
 const START_PAUSE_FIRST_MS: Millis = 100;
@@ -38,6 +41,10 @@ impl Engine {
             return;
         }
         let subject = self.subject(event);
+        if !self.takes_path(&scheduler.action, subject.node, &subject.name) {
+            self.log_refused(&scheduler.logname, event);
+            return;
+        }
         match self.tasks.find(key(sched, scheduler, &subject)) {
             None => self.add_task(sched, scheduler, subject),
             Some(job) => match self.tasks.get(job).map(|task| task.state) {
@@ -46,6 +53,14 @@ impl Engine {
                 None => {}
             },
         }
+    }
+
+    fn log_refused(&mut self, name: &LogName, event: &Occurrence<'_>) {
+        self.log(Level::Debug, name, |engine| {
+            Record::new(Level::Debug, name, "no rule takes the path")
+                .field("event", event.kind.name())
+                .field("path", engine.tree.path_of(event.node, event.name))
+        });
     }
 
     /// An event map says that this event cancels a task.
@@ -62,6 +77,11 @@ impl Engine {
                     self.tree.unpin(rerun.0.node);
                     self.log_task(Level::Info, job, "task will not run again: cancelled", &[]);
                 }
+                if let Some(task) = self.tasks.get_mut(job) {
+                    // What comes after this is scheduled anew.
+                    task.first_at = self.now;
+                }
+                self.withdraw(job);
             }
             Some(State::Ended) | None => {}
         }
@@ -123,12 +143,15 @@ impl Engine {
         if self.phase != Phase::Running {
             return;
         }
-        if scheduler.while_running == WhileRunning::Skip {
-            self.log_task(Level::Warning, job, "event skipped: its task is running", &[]);
+        let has_ended = self.tasks.get(job).is_some_and(|task| task.state == State::Ended);
+        // A file operation may not have been begun yet: it is asked for, and skipped when it was.
+        let may_wait = matches!(scheduler.action, Action::Files { .. }) && !has_ended;
+        if scheduler.while_running == WhileRunning::Skip && !may_wait {
+            self.log_task(Level::Warning, job, SKIPPED, &[]);
             return;
         }
         let event_at = self.now;
-        if self.tasks.get(job).is_some_and(|task| task.state == State::Ended) {
+        if has_ended {
             self.change_subject(job, subject);
             self.run_again(job, event_at);
             return;
@@ -140,11 +163,21 @@ impl Engine {
             self.tree.unpin(older.node);
         }
         if first {
-            self.log_task(Level::Info, job, "task is running and will run again", &[]);
+            if scheduler.while_running == WhileRunning::Rerun {
+                self.log_task(Level::Info, job, "task is running and will run again", &[]);
+            }
+            self.withdraw(job);
         }
     }
 
-    fn change_subject(&mut self, job: JobId, subject: Subject) {
+    /// A file operation that has not been begun yet need not be.
+    fn withdraw(&mut self, job: JobId) {
+        if self.tasks.get(job).is_some_and(|task| self.is_operation(task)) {
+            self.out.push(Effect::Withdraw(job));
+        }
+    }
+
+    pub(super) fn change_subject(&mut self, job: JobId, subject: Subject) {
         self.tree.pin(subject.node);
         if let Some(old) = self.tasks.set_subject(job, subject) {
             self.tree.unpin(old.node);
@@ -180,7 +213,7 @@ impl Engine {
         }
     }
 
-    fn wait_until(&mut self, job: JobId, due: Millis) {
+    pub(super) fn wait_until(&mut self, job: JobId, due: Millis) {
         let slot = job.slot();
         let timer = self.wheel.insert(due, Timer::Delay(slot));
         self.tasks.set_state(job, State::Waiting(timer));
@@ -213,18 +246,30 @@ impl Engine {
             let max_jobs = config.schedulers[usize::from(sched)].max_jobs;
             max_jobs == 0 || running < max_jobs as usize
         };
-        while self.tasks.running() < max_jobs as usize {
-            let Some(job) = self.tasks.first_ready(has_room) else { return };
-            self.begin(job, &config.schedulers);
+        loop {
+            // Children and file operations have places of their own.
+            let operations = self.operations_running();
+            let children = self.tasks.running() - operations;
+            let has_place = |sched: u16| match config.schedulers[usize::from(sched)].action {
+                Action::Files { .. } => operations < OPERATIONS_MAX,
+                Action::Shell { .. } | Action::Exec { .. } => children < max_jobs as usize,
+            };
+            let ready = self.tasks.first_ready(|sched, running| has_place(sched) && has_room(sched, running));
+            let Some(job) = ready else { return };
+            self.tasks.set_state(job, State::Running);
+            let Some(sched) = self.tasks.get(job).map(|task| usize::from(task.sched)) else { return };
+            match &config.schedulers[sched].action {
+                Action::Files { rules } => self.begin_operation(job, rules),
+                Action::Shell { .. } | Action::Exec { .. } => {
+                    self.begin_child(job, sched, &config.schedulers[sched])
+                }
+            }
         }
     }
 
-    fn begin(&mut self, job: JobId, schedulers: &[Scheduler]) {
-        self.tasks.set_state(job, State::Running);
+    fn begin_child(&mut self, job: JobId, sched: usize, scheduler: &Scheduler) {
         let now = self.now;
         let Some(task) = self.tasks.get(job) else { return };
-        let sched = usize::from(task.sched);
-        let scheduler = &schedulers[sched];
         let subject = &task.subject;
         let path = self.tree.path_of(subject.node, &subject.name);
         let values = Values {
@@ -250,11 +295,12 @@ impl Engine {
         if let Some(run) = self.tasks.run_mut(job) {
             run.started_at = now;
         }
-        let (run, logname) = (Arc::clone(&self.runs[sched]), scheduler.logname.clone());
+        let Some(run) = self.runs[sched].clone() else { return };
+        let logname = scheduler.logname.clone();
         self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
     }
 
-    fn set_run_timer(&mut self, job: JobId, timer: super::TimerId) {
+    pub(super) fn set_run_timer(&mut self, job: JobId, timer: super::TimerId) {
         if let Some(run) = self.tasks.run_mut(job)
             && let Some(old) = run.timer.replace(timer)
         {
@@ -314,6 +360,12 @@ impl Engine {
         }
     }
 
+    /// Tells what runs to end.
+    pub(super) fn end_run(&mut self, job: JobId, signal: Signal) {
+        let operates = self.tasks.get(job).is_some_and(|task| self.is_operation(task));
+        self.out.push(if operates { Effect::Abort(job) } else { Effect::Signal { job, signal } });
+    }
+
     /// SIGTERM now, SIGKILL if that does not help.
     pub(super) fn terminate(&mut self, job: JobId) {
         self.out.push(Effect::Signal { job, signal: Signal::Terminate });
@@ -324,7 +376,7 @@ impl Engine {
         self.set_run_timer(job, timer);
     }
 
-    fn cancel_run_timer(&mut self, job: JobId) {
+    pub(super) fn cancel_run_timer(&mut self, job: JobId) {
         if let Some(timer) = self.tasks.run_mut(job).and_then(|run| run.timer.take()) {
             self.wheel.cancel(timer);
         }
@@ -346,7 +398,7 @@ impl Engine {
     }
 
     /// The run is over: again, or kept until what it caused is read, or gone.
-    fn end_task(&mut self, job: JobId, mark: u64) {
+    pub(super) fn end_task(&mut self, job: JobId, mark: u64) {
         let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
         if let Some((subject, event_at)) = rerun {
             let node = subject.node;
@@ -426,7 +478,8 @@ fn key<'a>(sched: usize, scheduler: &Scheduler, subject: &'a Subject) -> Key<'a>
     if scheduler.singlejob { Key::Single(sched) } else { Key::Path(sched, subject.node, &subject.name) }
 }
 
-fn seconds(ms: Millis) -> Vec<u8> {
+/// For the log.
+pub(super) fn seconds(ms: Millis) -> Vec<u8> {
     match ms % 1000 {
         0 => (ms / 1000).to_string(),
         rest => format!("{}.{rest:03}", ms / 1000),
@@ -436,6 +489,7 @@ fn seconds(ms: Millis) -> Vec<u8> {
 
 fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
     match action {
+        Action::Files { .. } => Vec::new(),
         Action::Shell { cmd, .. } => {
             vec![c"/bin/sh".to_owned(), c"-c".to_owned(), c_string(cmd.fill_quoted(values))]
         }

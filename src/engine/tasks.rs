@@ -24,6 +24,12 @@ pub struct JobId {
 }
 
 impl JobId {
+    /// One for tests of what carries operations out.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self { index: 0, id: 1 }
+    }
+
     /// The task id that the user sees.
     #[must_use]
     pub fn task_id(self) -> u64 {
@@ -194,6 +200,12 @@ impl Tasks {
     #[must_use]
     pub fn running(&self) -> usize {
         self.scheds.iter().map(|sched| sched.running).sum()
+    }
+
+    /// How many of one scheduler run.
+    #[must_use]
+    pub fn running_of(&self, sched: usize) -> usize {
+        self.scheds.get(sched).map_or(0, |sched| sched.running)
     }
 
     /// The task of this key.

@@ -182,15 +182,19 @@ impl Engine {
             return Scan { base: Vec::new(), trusted: 0, expect: None, items: vec![first] };
         };
         let base = self.tree.path_of(parent, b"");
-        // The deepest directory above that is a watch path or on the way to one.
-        let mut top = Some(parent);
+        Scan { base, trusted: self.trusted_len(parent), expect: self.tree.wd(parent), items: vec![first] }
+    }
+
+    /// How much of a directory's path leads to the deepest one above it that is a watch path or on the
+    /// way to one.
+    pub(super) fn trusted_len(&self, node: NodeId) -> usize {
+        let mut top = Some(node);
         while let Some(node) = top
             && !self.leads_to_root(node)
         {
             top = self.tree.parent(node);
         }
-        let trusted = top.map_or(0, |node| self.tree.path_of(node, b"").len());
-        Scan { base, trusted, expect: self.tree.wd(parent), items: vec![first] }
+        top.map_or(0, |node| self.tree.path_of(node, b"").len())
     }
 
     fn item(&self, visit: Visit) -> Item {

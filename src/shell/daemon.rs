@@ -7,13 +7,14 @@
 use std::os::fd::AsFd;
 
 use super::children::Children;
+use super::fileops::pool::Pool;
 use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::{Scanner, is_still};
 use crate::config::Config;
-use crate::engine::message::{Scan, ScanError};
-use crate::engine::{Effect, Engine, Input, Options};
+use crate::engine::message::{OperationEnd, Scan, ScanError};
+use crate::engine::{Effect, Engine, Input, JobId, Options};
 use crate::event;
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
@@ -74,6 +75,8 @@ pub struct Daemon<'a> {
     log_token: Option<Token>,
     logname: LogName,
     children: Children,
+    pool: Pool,
+    file_workers: u32,
     scanner: Scanner,
     engine: Engine,
     effects: Vec<Effect>,
@@ -120,6 +123,8 @@ impl<'a> Daemon<'a> {
         if let Some(mounts) = &mounts {
             reactor.add(mounts, Source::Mounts, Interest::PRIORITY).map_err(failed("epoll_ctl"))?;
         }
+        let pool = Pool::new().map_err(failed("eventfd"))?;
+        reactor.add(&pool, Source::Operations, Interest::READ).map_err(failed("epoll_ctl"))?;
         let queue_is_long = Limit::QueuedEvents.read().is_ok_and(|length| length >= PACE_QUEUE_MIN);
         let now = clock::now();
         Ok(Self {
@@ -135,6 +140,8 @@ impl<'a> Daemon<'a> {
             log_token: None,
             logname: config.daemon.logname.clone(),
             children: Children::new()?,
+            pool,
+            file_workers: config.daemon.file_workers,
             scanner: Scanner::default(),
             engine: Engine::new(config, options, now),
             effects: Vec::new(),
@@ -189,6 +196,7 @@ impl<'a> Daemon<'a> {
                     self.children.read(&mut self.reactor, &mut self.log, key);
                 }
                 Some(Source::Mounts) => self.take_mounts(),
+                Some(Source::Operations) => self.take_operations(),
                 Some(Source::Inotify | Source::Timer | Source::Log) | None => {}
             }
         }
@@ -291,6 +299,7 @@ impl<'a> Daemon<'a> {
         let Some(config) = self.reload.reload(&mut say) else { return };
         self.log.set_levels(config.log.clone());
         self.logname = config.daemon.logname.clone();
+        self.file_workers = config.daemon.file_workers;
         self.step(Input::Reload(Box::new(config)));
     }
 
@@ -330,9 +339,35 @@ impl<'a> Daemon<'a> {
                 Err(error) => self.step(Input::NotStarted { job: job.id, error }),
             },
             Effect::Signal { job, signal } => self.children.signal(job, signal),
+            Effect::Operate(operation) => self.pool.submit(operation, self.file_workers),
+            Effect::Withdraw(job) => self.withdraw(job, OperationEnd::Withdrawn),
+            Effect::Abort(job) => {
+                self.withdraw(job, OperationEnd::Aborted("it was not begun".to_owned()));
+                self.pool.abort(job);
+            }
+            Effect::Measure { job, asked_for } => {
+                if let Some((done, total)) = self.pool.progress(job) {
+                    self.step(Input::Measured { job, done, total, asked_for });
+                }
+            }
             Effect::Ready => {}
             Effect::Exit => self.done = true,
         }
+    }
+
+    fn withdraw(&mut self, job: JobId, end: OperationEnd) {
+        if let Some(operation) = self.pool.withdraw(job) {
+            let queued = self.queued();
+            self.step(Input::Operated { operation, end, queued });
+        }
+    }
+
+    fn take_operations(&mut self) {
+        for (operation, end) in self.pool.ended() {
+            let queued = self.queued();
+            self.step(Input::Operated { operation, end, queued });
+        }
+        self.carry_out();
     }
 
     fn scan(&mut self, scan: &Scan) {

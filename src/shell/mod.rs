@@ -1,11 +1,12 @@
 //! The daemon around the engine: what the kernel says becomes inputs, effects become system calls.
 //!
-//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts` and `children` (what it does),
+//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts`, `children` and `fileops` (what it does),
 //! `log` and `lines` (what it says), `host` (where the configuration comes from). Nothing here
 //! decides what the engine could decide.
 
 pub mod children;
 pub mod daemon;
+pub mod fileops;
 pub mod host;
 pub mod lines;
 pub mod log;

@@ -24,6 +24,8 @@ pub enum Source {
     Mounts,
     /// The log can be written to again.
     Log,
+    /// File operations have ended.
+    Operations,
     /// A child's output; the number is the children's.
     Output(u32),
 }

@@ -116,7 +116,7 @@ impl Scanner {
                 Kind::Directory => EntryKind::Directory,
                 Kind::File if changed && look_for_writers => file_kind(dir, name),
                 Kind::File => EntryKind::File,
-                Kind::Symlink | Kind::Other => EntryKind::Other,
+                Kind::Symlink | Kind::Fifo | Kind::Other => EntryKind::Other,
             };
             entries.push(Entry { name: name.into(), kind, changed });
         })?;

@@ -215,6 +215,7 @@ fn kind_of_type(d_type: u8) -> Option<Kind> {
         libc::DT_DIR => Some(Kind::Directory),
         libc::DT_REG => Some(Kind::File),
         libc::DT_LNK => Some(Kind::Symlink),
+        libc::DT_FIFO => Some(Kind::Fifo),
         _ => Some(Kind::Other),
     }
 }
@@ -426,7 +427,7 @@ mod tests {
         symlink("none", path.join("link")).unwrap();
         nix::unistd::mkfifo(&path.join("fifo"), Mode::S_IRUSR).unwrap();
         expected.insert(b"link".to_vec(), Kind::Symlink);
-        expected.insert(b"fifo".to_vec(), Kind::Other);
+        expected.insert(b"fifo".to_vec(), Kind::Fifo);
         let dir = open(path);
         for buffer_size in [280, 1000, LIST_BUFFER_SIZE] {
             assert_eq!(listed(dir.as_fd(), buffer_size), expected, "{buffer_size}");

@@ -6,8 +6,9 @@
 //!
 //! Read in this order:
 //!
-//! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`epoll`]
+//! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
 //! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
+//! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
 //! - other programs: [`process`], [`spawn`]
 //! - the daemon itself: [`output`], [`lock`], [`user`]
 
@@ -16,17 +17,22 @@
 pub mod clock;
 pub mod dir;
 pub mod epoll;
+pub mod eventfd;
+pub mod file;
 pub mod inotify;
 pub mod limits;
 pub mod lock;
 pub mod output;
 pub mod process;
+pub mod resolve;
 pub mod signalfd;
 pub mod spawn;
 pub mod stat;
 pub mod timerfd;
+pub mod transfer;
 pub mod user;
 pub mod writer;
+pub mod xattr;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -27,7 +27,9 @@ pub enum Kind {
     File,
     /// A symbolic link.
     Symlink,
-    /// A FIFO, socket or device.
+    /// A FIFO, also called a named pipe.
+    Fifo,
+    /// A socket or device.
     Other,
 }
 
@@ -48,6 +50,8 @@ pub struct Stat {
     pub gid: u32,
     /// Bytes.
     pub size: u64,
+    /// Last access to the data, in nanoseconds since 1970.
+    pub atime_ns: i64,
     /// Last change of the data, in nanoseconds since 1970.
     pub mtime_ns: i64,
     /// Last change of data or attributes, in nanoseconds since 1970.
@@ -101,6 +105,7 @@ fn from_statx(stat: &libc::statx) -> Stat {
         uid: stat.stx_uid,
         gid: stat.stx_gid,
         size: stat.stx_size,
+        atime_ns: time(&stat.stx_atime),
         mtime_ns: time(&stat.stx_mtime),
         ctime_ns: time(&stat.stx_ctime),
     }
@@ -130,6 +135,7 @@ fn from_stat(stat: &libc::stat64) -> Stat {
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: stat.st_size as u64,
+        atime_ns: nanoseconds(i64::from(stat.st_atime), stat.st_atime_nsec as i64),
         mtime_ns: nanoseconds(i64::from(stat.st_mtime), stat.st_mtime_nsec as i64),
         ctime_ns: nanoseconds(i64::from(stat.st_ctime), stat.st_ctime_nsec as i64),
     }
@@ -145,6 +151,7 @@ fn kind_of_mode(mode: u32) -> Kind {
         libc::S_IFDIR => Kind::Directory,
         libc::S_IFREG => Kind::File,
         libc::S_IFLNK => Kind::Symlink,
+        libc::S_IFIFO => Kind::Fifo,
         _ => Kind::Other,
     }
 }
@@ -170,7 +177,7 @@ mod tests {
             (c"file", Kind::File),
             (c"link", Kind::Symlink),
             (c"dir", Kind::Directory),
-            (c"fifo", Kind::Other),
+            (c"fifo", Kind::Fifo),
         ] {
             let found = stat_at(dir.as_fd(), name).unwrap();
             assert_eq!(found, statx(dir.as_fd(), name).unwrap());

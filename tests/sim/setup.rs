@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rinotifyd::config::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
+use regex::bytes::Regex;
+use rinotifyd::config::{
+    Action, Config, Daemon, EventMap, FileAction, Rule, Run, Scheduler, Trigger, Watch, WhileRunning,
+};
 use rinotifyd::event::EventKind;
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::record::{Level, LogLevels};
@@ -25,6 +28,27 @@ pub fn scheduler(name: &str) -> Scheduler {
     }
 }
 
+/// What a files scheduler does: everything is deleted.
+pub fn delete_all() -> Action {
+    let any = || Regex::new("").expect("a valid expression");
+    let rule = Rule {
+        name: "all".to_owned(),
+        action: FileAction::Delete,
+        src: any(),
+        src_anywhere: any(),
+        dst: None,
+        auto_create: false,
+        rec: true,
+        replace: false,
+        hardlinks: false,
+        filemode: None,
+        dirmode: None,
+        uid: None,
+        gid: None,
+    };
+    Action::Files { rules: vec![Arc::new(rule)] }
+}
+
 /// All of this path below one recursive watch; `triggers` says what its events set off.
 pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, Trigger)]) -> Config {
     let mut event_map = EventMap { name: "map".to_owned(), ..EventMap::default() };
@@ -43,7 +67,12 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
         exclude: Vec::new(),
     };
     Config {
-        daemon: Daemon { shutdown_timeout_ms: 30_000, max_jobs: 4, logname: Arc::from("daemon") },
+        daemon: Daemon {
+            shutdown_timeout_ms: 30_000,
+            max_jobs: 4,
+            file_workers: 2,
+            logname: Arc::from("daemon"),
+        },
         log: LogLevels { default: Level::Debug, by_name: Vec::new() },
         schedulers,
         event_maps: vec![event_map],

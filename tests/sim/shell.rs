@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use rinotifyd::config::Config;
 use rinotifyd::engine::message::{
-    Effect, Entry, EntryKind, Input, Item, Job, List, Scan, ScanError, Seen, Signal, StartError,
+    Effect, Entry, EntryKind, Input, Item, Job, List, Operation, OperationDone, OperationEnd, Scan,
+    ScanError, Seen, Signal, StartError,
 };
 use rinotifyd::engine::{Engine, JobId, Options};
 use rinotifyd::event::{self, EventKind};
@@ -59,6 +60,15 @@ pub struct Faults {
     pub start: usize,
 }
 
+/// A file operation that the shell has.
+struct Underway {
+    operation: Box<Operation>,
+    begins: Millis,
+    ends: Millis,
+    begun: bool,
+    end: OperationEnd,
+}
+
 /// See the module's documentation.
 pub struct Shell {
     pub engine: Engine,
@@ -69,7 +79,10 @@ pub struct Shell {
     effects: Vec<Effect>,
     /// When the children end by themselves.
     pub jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
-    /// How long a child runs at most.
+    operations: BTreeMap<JobId, Underway>,
+    /// No operation begins before one that was asked for earlier.
+    last_begin: Millis,
+    /// How long a child or an operation runs at most.
     pub job_ms_max: usize,
     pub deliveries: Vec<Delivery>,
     pub history: Vec<(Millis, Happening)>,
@@ -93,6 +106,8 @@ impl Shell {
             faults: Faults::default(),
             effects: Vec::new(),
             jobs: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            last_begin: 0,
             job_ms_max: 50,
             deliveries: Vec::new(),
             history: Vec::new(),
@@ -138,8 +153,7 @@ impl Shell {
             }
             let idle = self.world.is_quiet() && self.world.kernel.queued() == 0 && !self.engine.has_work();
             if idle {
-                let ends = self.jobs.values().map(|(end, _)| *end);
-                self.wait_until(ends.chain(self.engine.next_deadline()).min().unwrap_or(self.now));
+                self.wait_until(self.next_moment().unwrap_or(self.now));
                 self.tick();
             } else {
                 self.turn();
@@ -148,11 +162,19 @@ impl Shell {
         panic!("does not come to rest");
     }
 
+    /// When something is to happen next.
+    pub fn next_moment(&self) -> Option<Millis> {
+        let jobs = self.jobs.values().map(|(end, _)| *end);
+        let operations = self.operations.values().map(|one| if one.begun { one.ends } else { one.begins });
+        jobs.chain(operations).chain(self.engine.next_deadline()).min()
+    }
+
     pub fn is_at_rest(&self) -> bool {
         self.world.is_quiet()
             && self.world.kernel.queued() == 0
             && !self.engine.has_work()
             && self.jobs.is_empty()
+            && self.operations.is_empty()
             && self.engine.next_deadline().is_none()
     }
 
@@ -202,10 +224,57 @@ impl Shell {
             let queued = self.kernel().queued();
             self.input(Input::Ended { job, status, queued });
         }
+        self.tick_operations();
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             let queued = self.kernel().queued();
             let wall_ns = self.wall_ns();
             self.input(Input::Tick { queued, wall_ns });
+        }
+    }
+
+    fn tick_operations(&mut self) {
+        let jobs: Vec<JobId> = self.operations.keys().copied().collect();
+        for job in jobs {
+            let now = self.now;
+            let Some(one) = self.operations.get_mut(&job) else { continue };
+            if !one.begun && one.begins <= now {
+                one.begun = true;
+                let path = one.operation.source.path.clone();
+                self.happens(Happening::Started { job, path, scheduler: String::new() });
+            } else if one.begun && one.ends <= now {
+                self.end_operation(job, None);
+                self.carry_out();
+            }
+        }
+    }
+
+    /// It ends as it was to end, or in another way.
+    fn end_operation(&mut self, job: JobId, end: Option<OperationEnd>) {
+        let Some(one) = self.operations.remove(&job) else { return };
+        if one.begun {
+            self.happens(Happening::Ended(job));
+        }
+        let queued = self.kernel().queued();
+        self.step(Input::Operated { operation: one.operation, end: end.unwrap_or(one.end), queued });
+    }
+
+    fn operate(&mut self, operation: Box<Operation>) {
+        self.last_begin = self.last_begin.max(self.now) + self.rng.below(8) as Millis;
+        let begins = self.last_begin;
+        let ends = begins + self.rng.below(self.job_ms_max) as Millis;
+        let end = if self.rng.one_in(4) {
+            OperationEnd::Failed("no".to_owned())
+        } else {
+            OperationEnd::Done(OperationDone::default())
+        };
+        let job = operation.id;
+        let known = self.operations.insert(job, Underway { operation, begins, ends, begun: false, end });
+        assert!(known.is_none(), "{job:?} was begun twice");
+    }
+
+    fn withdraw(&mut self, job: JobId, end: OperationEnd) {
+        if self.operations.get(&job).is_some_and(|one| !one.begun) {
+            self.end_operation(job, Some(end));
         }
     }
 
@@ -258,6 +327,20 @@ impl Shell {
                     let (number, lag) = if signal == Signal::Kill { (9, 0) } else { (15, 7_000) };
                     *end = self.now + self.rng.below(lag + 1) as Millis;
                     *status = ExitStatus::Signaled(number);
+                }
+            }
+            Effect::Operate(operation) => self.operate(operation),
+            Effect::Withdraw(job) => self.withdraw(job, OperationEnd::Withdrawn),
+            Effect::Abort(job) => {
+                self.withdraw(job, OperationEnd::Aborted("not begun".to_owned()));
+                if let Some(one) = self.operations.get_mut(&job) {
+                    one.ends = self.now;
+                    one.end = OperationEnd::Aborted("told to end".to_owned());
+                }
+            }
+            Effect::Measure { job, asked_for } => {
+                if self.operations.contains_key(&job) {
+                    self.step(Input::Measured { job, done: 1, total: 2, asked_for });
                 }
             }
             Effect::Ready => self.ready = true,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rinotifyd::config::{Scheduler, Trigger, WhileRunning};
+use rinotifyd::config::{Action, Scheduler, Trigger, WhileRunning};
 use rinotifyd::engine::message::{Input, Signal};
 use rinotifyd::engine::{JobId, TASKS_MAX};
 use rinotifyd::event::EventKind;
@@ -11,7 +11,7 @@ use rinotifyd::types::Millis;
 
 use crate::kernel::Ino;
 use crate::rng::{Rng, for_seeds};
-use crate::setup::{config, scheduler};
+use crate::setup::{config, delete_all, scheduler};
 use crate::shell::{Faults, Happening, Shell, is};
 use crate::world::{WATCHED, World};
 
@@ -28,7 +28,7 @@ const ENDS: [&str; 3] = ["task finished", "task failed", "task cancelled"];
 
 fn random_scheduler(rng: &mut Rng) -> Scheduler {
     let while_running = if rng.one_in(2) { WhileRunning::Rerun } else { WhileRunning::Skip };
-    Scheduler {
+    let mut scheduler = Scheduler {
         delay_ms: *rng.pick(&[0, 0, 7, 40, 3_000]),
         max_delay_ms: *rng.pick(&[0, 0, 60]),
         singlejob: rng.one_in(4),
@@ -36,7 +36,15 @@ fn random_scheduler(rng: &mut Rng) -> Scheduler {
         timeout_ms: *rng.pick(&[0, 0, 20]),
         while_running,
         ..scheduler("run")
+    };
+    if rng.one_in(2) {
+        scheduler = Scheduler { action: delete_all(), singlejob: false, timeout_ms: 0, ..scheduler };
     }
+    scheduler
+}
+
+fn operates(scheduler: &Scheduler) -> bool {
+    matches!(scheduler.action, Action::Files { .. })
 }
 
 /// One directory with a few files. Closing one schedules, reading it (IN_ACCESS) cancels.
@@ -187,7 +195,9 @@ impl Checker<'_> {
         path.scheduled.clear();
         path.running = Some(job);
         self.running.insert(job, (now, None));
-        let limit = if max_jobs == 0 { JOBS_MAX } else { JOBS_MAX.min(max_jobs as usize) };
+        // Operations have no place among the children.
+        let most = if operates(self.scheduler) { usize::MAX } else { JOBS_MAX };
+        let limit = if max_jobs == 0 { most } else { most.min(max_jobs as usize) };
         assert!(self.running.len() <= limit, "{} run at once", self.running.len());
         assert!(!self.scheduler.singlejob || self.running.len() == 1, "one at a time");
     }
@@ -285,8 +295,7 @@ fn shutdown_ends_in_time() {
             play.shell.input(Input::Stop { reason: "again" });
         }
         while !play.shell.exited {
-            let ends = play.shell.jobs.values().map(|(end, _)| *end);
-            let next = ends.chain(play.shell.engine.next_deadline()).min();
+            let next = play.shell.next_moment();
             play.shell.wait_until(next.expect("without an end there must be a deadline"));
             play.shell.read_events();
             play.shell.tick();

@@ -9,6 +9,8 @@ use crate::config::{Action, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::record::Level;
 
+mod rules;
+
 const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 
 /// A machine with some files, the user `ann`, the group `staff`, and a broken user database for
@@ -130,7 +132,7 @@ fn defaults_are_the_originals() {
     assert!(scheduler.files && !scheduler.dirs && !scheduler.singlejob);
     assert_eq!((scheduler.delay_ms, scheduler.max_delay_ms, scheduler.timeout_ms), (0, 0, 0));
     assert_eq!((scheduler.while_running, &*scheduler.logname), (WhileRunning::Rerun, "s"));
-    assert_eq!(*scheduler.action.run(), crate::config::Run { cwd: None, ..Default::default() });
+    assert_eq!(*scheduler.action.run().unwrap(), crate::config::Run { cwd: None, ..Default::default() });
     let watch = &config.watches[0];
     assert!(!watch.rec && !watch.auto_add && watch.exclude.is_empty());
     assert_eq!((&*watch.logname, watch.event_map, watch.paths.len()), ("w", 0, 1));
@@ -155,7 +157,7 @@ fn every_key_is_taken_over() {
     assert_eq!((scheduler.delay_ms, scheduler.max_delay_ms, scheduler.timeout_ms), (1500, 9000, 3_600_000));
     assert_eq!((scheduler.max_jobs, scheduler.while_running), (2, WhileRunning::Skip));
     assert!(matches!(&scheduler.action, Action::Exec { words, .. } if words.len() == 3));
-    let run = scheduler.action.run();
+    let run = scheduler.action.run().unwrap();
     let identity = run.identity.clone().unwrap();
     assert_eq!((identity.uid, identity.gid, identity.groups), (1000, 50, vec![50, 44]));
     assert_eq!((run.cwd.as_deref(), run.umask, run.nice), (Some(b"/tmp".as_slice()), Some(0o27), -5));
@@ -191,7 +193,7 @@ fn single_events_override_the_default_of_a_map() {
 fn who_a_task_runs_as() {
     let identity = |lines: &str| {
         let config = config(&format!("{SCHEDULER}{lines}\n{MAP}{WATCH}"));
-        config.schedulers[0].action.run().identity.clone().map(|who| (who.uid, who.gid))
+        config.schedulers[0].action.run().unwrap().identity.clone().map(|who| (who.uid, who.gid))
     };
     assert_eq!(identity(""), None);
     assert_eq!(identity("user = ann"), Some((1000, 100)));
@@ -223,7 +225,6 @@ fn sections_that_cannot_be() {
     says(format!("[log]\n{rest}[log]\n"), "m:10:1: error: duplicate [log]: the first is at m:1:1");
     says(format!("[syslog]\n{rest}"), "m:1:1: error: [syslog] is not supported yet");
     says(format!("[syslog s]\n{rest}"), "m:1:1: error: [syslog] is not supported yet");
-    says(format!("[rule r]\n{rest}"), "m:1:1: error: [rule] is not supported yet");
 }
 
 #[test]
@@ -292,7 +293,7 @@ fn a_command_that_cannot_be() {
     check("type = shell", "m:1:1: error: [scheduler s] needs cmd = COMMAND");
     check("type = shell\ncmd =", "m:3:1: error: [scheduler s] needs cmd = COMMAND");
     check("cmd = x", "m:1:1: error: [scheduler s] needs type = shell, exec, files, worker");
-    check("type = files", "m:2:8: error: \"files\" is not supported yet");
+    check("type = files", "m:1:1: error: [scheduler s] needs rules = RULE");
     check("type = worker\ncmd = x", "m:2:8: error: \"worker\" is not supported yet");
     check(
         "type = shel\ncmd = x",

@@ -1,0 +1,120 @@
+//! `[rule NAME]` and the `rules` of a files scheduler.
+
+use std::sync::Arc;
+
+use super::build::look_up;
+use super::diagnostics::quoted;
+use super::expression;
+use super::fields::{Fields, report};
+use super::ini::{Text, words};
+use super::load::Reader;
+use super::suggest;
+use super::value::Bad;
+use super::{FileAction, Rule};
+use crate::replacement::{BadReplacement, Replacement};
+
+/// A rule by its name; without the rule when something in it is wrong, which is reported.
+pub type Named = (String, Option<Arc<Rule>>);
+
+/// A rule. `None`: something in it is wrong, which is reported.
+pub fn rule(fields: &Fields, reader: &mut Reader<'_>) -> Named {
+    (fields.name.clone(), build(fields, reader).map(Arc::new))
+}
+
+fn build(fields: &Fields, reader: &mut Reader<'_>) -> Option<Rule> {
+    let [uid, gid] = [owner(fields, "user", reader), owner(fields, "group", reader)];
+    let out = &mut reader.out;
+    let action = match fields.choice("action", out) {
+        "move" => FileAction::Move,
+        "copy" => FileAction::Copy,
+        _ => FileAction::Delete,
+    };
+    let src = fields.one("src_re", out, expression::compile)?;
+    let src_anywhere = fields.one("src_re", out, expression::compile_anywhere)?;
+    let parse =
+        |text: &[u8]| Replacement::parse(text, &src_anywhere).map_err(|bad| explain(bad, &src_anywhere));
+    let dst = fields.one("dst_re", out, parse);
+    if let (Some(dst), Some(item), true) =
+        (&dst, fields.items("dst_re").first(), action != FileAction::Delete)
+    {
+        check_fixed(dst, item, out);
+    }
+    Some(Rule {
+        name: fields.name.clone(),
+        action,
+        src,
+        src_anywhere,
+        dst,
+        auto_create: fields.flag("auto_create", out),
+        rec: fields.flag("rec", out),
+        replace: fields.flag("override", out),
+        hardlinks: fields.flag("hardlinks", out),
+        filemode: fields.mode("filemode", out),
+        dirmode: fields.mode("dirmode", out),
+        uid,
+        gid,
+    })
+}
+
+/// The number of the user or group that a rule gives.
+fn owner(fields: &Fields, key: &str, reader: &mut Reader<'_>) -> Option<u32> {
+    let item = fields.items(key).first()?;
+    let (host, out) = (reader.host, &mut reader.out);
+    if !host.is_root() {
+        out.error(item.span, "only root can give files to another user or group");
+        return None;
+    }
+    if key == "group" {
+        return look_up(item, "group", &item.bytes, |name| host.group(name), out);
+    }
+    // A number is enough, whatever group its user is in.
+    look_up(item, "user", &item.bytes, |name| host.user(name, Some(0)), out).map(|identity| identity.uid)
+}
+
+fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
+    let BadReplacement { mut message, range, unknown_group } = bad;
+    if let Some(name) = unknown_group {
+        message.push_str(&suggest::hint(name.as_bytes(), regex.capture_names().flatten()));
+    }
+    Bad { message, range }
+}
+
+/// Where a destination can be must be plain to whoever reads the configuration.
+fn check_fixed(dst: &Replacement, item: &Text, out: &mut super::diagnostics::Diagnostics) {
+    let has_dots = |path: &[u8]| path.split(|&byte| byte == b'/').any(|name| name == b"." || name == b"..");
+    match dst.fixed() {
+        Some(b"") => out.warning(
+            item.span,
+            "the only fixed directory in dst_re is /, so no symbolic link is followed on the way to the \
+             destination: write the directory with a / behind it, and the groups after that",
+        ),
+        Some(fixed) if has_dots(fixed) => {
+            out.error(item.span, "dst_re holds a . or .. component: write the path out")
+        }
+        None if !item.bytes.starts_with(b"\\") => {
+            out.error(item.span, "dst_re must be an absolute path, or begin with a group that matches one");
+        }
+        _ => {}
+    }
+}
+
+/// The rules that a scheduler names, in their order.
+pub fn of_scheduler(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Vec<Arc<Rule>> {
+    let out = &mut reader.out;
+    let mut found: Vec<Arc<Rule>> = Vec::new();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for item in fields.items("rules").iter().flat_map(words) {
+        if seen.contains(&item.bytes) {
+            out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
+            continue;
+        }
+        seen.push(item.bytes.clone());
+        let known = rules.iter().find(|(name, _)| name.as_bytes() == item.bytes);
+        let resolved = known.ok_or_else(|| {
+            let hint = suggest::hint(&item.bytes, rules.iter().map(|(name, _)| name.as_str()));
+            Bad::whole(&item.bytes, format!("there is no rule {}{hint}", quoted(&item.bytes)))
+        });
+        found.extend(report(&item, resolved, out).and_then(|(_, rule)| rule.clone()));
+    }
+    found
+}

@@ -1,0 +1,231 @@
+//! Owner, mode, times, extended attributes: what a rule sets, and what a copy keeps.
+//!
+//! Everything is set on a descriptor, in an order that never gives more than is meant in the end:
+//! the owner first, which takes set-id bits away, then access lists, then the mode, then the times.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
+
+use super::failure::Failure;
+use crate::config::Rule;
+use crate::sys::stat::{Kind, Stat, stat};
+use crate::sys::{Errno, file, xattr};
+
+/// Set-user-id and set-group-id.
+const SET_ID: u32 = 0o6000;
+
+/// What could not be kept on a filesystem that has no room for it; told at the end.
+pub type NotKept = BTreeSet<&'static str>;
+
+/// Whether the rule sets anything on what it moves or copies.
+#[must_use]
+pub fn are_set_by(rule: &Rule) -> bool {
+    rule.uid.is_some() || rule.gid.is_some() || rule.filemode.is_some() || rule.dirmode.is_some()
+}
+
+/// The mode that the rule gives to things of this kind.
+fn mode_of(rule: &Rule, kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::Directory => rule.dirmode,
+        Kind::Symlink => None,
+        Kind::File | Kind::Fifo | Kind::Other => rule.filemode,
+    }
+}
+
+/// A file with a second name may be somebody else's: whoever may write to a directory can link to a
+/// file that they may not read. What the rule would do to it, or give away of it, it must not.
+///
+/// # Errors
+///
+/// Refuses such a file, unless the rule sets nothing or says that it may.
+pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: &[u8]) -> Result<(), Failure> {
+    if found.kind == Kind::Directory || found.links <= 1 || rule.hardlinks || !are_set_by(rule) {
+        return Ok(());
+    }
+    let reason = "it has more than one name (hard link), and the rule sets owner or mode: \
+                  that may be somebody else's file (hardlinks = yes allows it)";
+    Err(Failure::refused(op, path, reason))
+}
+
+/// Sets what the rule says on something that stays the same inode. `held` may be an `O_PATH`
+/// descriptor.
+///
+/// # Errors
+///
+/// EPERM, EROFS and the like.
+pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Result<(), Failure> {
+    let owner_changes =
+        rule.uid.is_some_and(|uid| uid != found.uid) || rule.gid.is_some_and(|gid| gid != found.gid);
+    if owner_changes {
+        file::set_owner(held, rule.uid, rule.gid).map_err(|errno| Failure::new("chown", path, errno))?;
+    }
+    let kept = if owner_changes && found.mode & SET_ID != 0 { Some(found.mode & !SET_ID) } else { None };
+    match mode_of(rule, found.kind).or(kept) {
+        Some(mode) if found.kind != Kind::Symlink => {
+            file::set_mode(held, mode).map_err(|errno| Failure::new("chmod", path, errno))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Undoes [`set`]. What cannot be undone was hardly done.
+pub fn restore(held: BorrowedFd<'_>, was: &Stat) {
+    let _ = file::set_owner(held, Some(was.uid), Some(was.gid));
+    if was.kind != Kind::Symlink {
+        let _ = file::set_mode(held, was.mode);
+    }
+}
+
+/// What a copy gets its attributes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Original<'a> {
+    /// Open for reading, unless it is a FIFO or a symbolic link.
+    pub open: Option<BorrowedFd<'a>>,
+    /// As it was when the copy began.
+    pub found: &'a Stat,
+    /// On its filesystem set-id bits and capabilities have no effect, so that nobody vouches for
+    /// them.
+    pub nosuid: bool,
+}
+
+/// Gives a copy what the rule says, and else what the original has. `copy` is open, or held when it
+/// is a FIFO.
+///
+/// # Errors
+///
+/// EPERM for what the rule says; ENOSPC, EDQUOT for attributes that do not fit.
+pub fn give(
+    rule: &Rule,
+    from: Original<'_>,
+    copy: BorrowedFd<'_>,
+    path: &[u8],
+    not_kept: &mut NotKept,
+) -> Result<(), Failure> {
+    let now = stat(copy).map_err(|errno| Failure::new("stat", path, errno))?;
+    let (uid, gid) = (rule.uid.unwrap_or(from.found.uid), rule.gid.unwrap_or(from.found.gid));
+    if (uid, gid) != (now.uid, now.gid) {
+        give_owner(rule, copy, (uid, gid), path, not_kept)?;
+    }
+    let owned = stat(copy).map_err(|errno| Failure::new("stat", path, errno))?;
+    let trusted = (owned.uid, owned.gid) == (from.found.uid, from.found.gid) && !from.nosuid;
+    if let Some(open) = from.open {
+        give_xattrs(open, copy, trusted, path, not_kept)?;
+    }
+    let kept = if trusted { from.found.mode } else { from.found.mode & !SET_ID };
+    if from.found.kind != Kind::Symlink {
+        let mode = mode_of(rule, from.found.kind).unwrap_or(kept);
+        match file::set_mode(copy, mode) {
+            Err(Errno::EPERM | Errno::EOPNOTSUPP) if mode_of(rule, from.found.kind).is_none() => {
+                not_kept.insert("mode");
+            }
+            outcome => outcome.map_err(|errno| Failure::new("chmod", path, errno))?,
+        }
+    }
+    Ok(())
+}
+
+/// An owner that the rule names must be set; one that is only kept, where that can be had.
+fn give_owner(
+    rule: &Rule,
+    copy: BorrowedFd<'_>,
+    (uid, gid): (u32, u32),
+    path: &[u8],
+    not_kept: &mut NotKept,
+) -> Result<(), Failure> {
+    match file::set_owner(copy, Some(uid), Some(gid)) {
+        Ok(()) => return Ok(()),
+        Err(errno) if rule.uid.is_some() && rule.gid.is_some() => {
+            return Err(Failure::new("chown", path, errno));
+        }
+        Err(_) => {}
+    }
+    // One alone may be allowed, as a user's own groups are.
+    for (own, by_rule) in [((Some(uid), None), rule.uid.is_some()), ((None, Some(gid)), rule.gid.is_some())] {
+        match file::set_owner(copy, own.0, own.1) {
+            Err(errno) if by_rule => return Err(Failure::new("chown", path, errno)),
+            Err(_) => {
+                not_kept.insert("owner");
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn give_xattrs(
+    from: BorrowedFd<'_>,
+    copy: BorrowedFd<'_>,
+    trusted: bool,
+    path: &[u8],
+    not_kept: &mut NotKept,
+) -> Result<(), Failure> {
+    let names = match xattr::list(from) {
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => return Ok(()),
+        outcome => outcome.map_err(|errno| Failure::new("listxattr", path, errno))?,
+    };
+    for name in names.iter().filter(|name| is_kept(name, trusted)) {
+        let value = match xattr::get(from, name) {
+            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => continue,
+            outcome => outcome.map_err(|errno| Failure::new("getxattr", path, errno))?,
+        };
+        match xattr::set(copy, name, &value) {
+            Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => {
+                return Err(Failure::new("setxattr", path, errno));
+            }
+            // What a security module says of a new file is its own business.
+            Err(_) if name.to_bytes().starts_with(b"security.") => {}
+            Err(_) if name.to_bytes().starts_with(b"system.") => {
+                not_kept.insert("access lists");
+            }
+            Err(_) => {
+                not_kept.insert("extended attributes");
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `security.*` gives rights (capabilities, labels), which hold only for the same owner; the
+/// overlay's own attributes would break another overlay.
+fn is_kept(name: &CStr, trusted: bool) -> bool {
+    let name = name.to_bytes();
+    (trusted || !name.starts_with(b"security.")) && !name.starts_with(b"trusted.overlay.")
+}
+
+/// Gives a copy the times of its original; the last thing that is done to it.
+///
+/// # Errors
+///
+/// EROFS and the like. A time that the filesystem cannot store is only noted.
+pub fn give_times(
+    copy: BorrowedFd<'_>,
+    found: &Stat,
+    path: &[u8],
+    not_kept: &mut NotKept,
+) -> Result<(), Failure> {
+    match file::set_open_times(copy, found.atime_ns, found.mtime_ns) {
+        Err(Errno::EPERM | Errno::EINVAL) => {
+            not_kept.insert("times");
+            Ok(())
+        }
+        outcome => outcome.map_err(|errno| Failure::new("utimensat", path, errno)),
+    }
+}
+
+/// Gives a directory that was closed for a while what the rule says, and else what it was.
+///
+/// # Errors
+///
+/// EPERM, EROFS and the like.
+pub fn reopen(rule: &Rule, held: BorrowedFd<'_>, was: &Stat, path: &[u8]) -> Result<(), Failure> {
+    let (uid, gid) = (rule.uid.unwrap_or(was.uid), rule.gid.unwrap_or(was.gid));
+    let now = stat(held).map_err(|errno| Failure::new("stat", path, errno))?;
+    if (now.uid, now.gid) != (uid, gid) {
+        file::set_owner(held, Some(uid), Some(gid)).map_err(|errno| Failure::new("chown", path, errno))?;
+    }
+    let kept = if (uid, gid) == (was.uid, was.gid) { was.mode } else { was.mode & !SET_ID };
+    file::set_mode(held, mode_of(rule, was.kind).unwrap_or(kept))
+        .map_err(|errno| Failure::new("chmod", path, errno))
+}

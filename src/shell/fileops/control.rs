@@ -1,0 +1,53 @@
+//! What the loop and a worker thread share about one operation: how far it is, and whether to stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::failure::{Failure, Why};
+
+/// Shared by reference count; every field stands alone, so no ordering between them matters.
+#[derive(Debug, Default)]
+pub struct Control {
+    aborted: AtomicBool,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Control {
+    /// Asks the operation to end as soon as it can, as if it had failed.
+    pub fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+    }
+
+    /// To be asked between steps, none of which takes long.
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Aborted`] once somebody has called [`Control::abort`].
+    pub fn check(&self, op: &'static str, path: &[u8]) -> Result<(), Failure> {
+        if self.aborted.load(Ordering::Relaxed) {
+            return Err(Failure { op, path: path.to_vec(), why: Why::Aborted });
+        }
+        Ok(())
+    }
+
+    /// Further bytes are to be copied.
+    pub fn expect(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes were copied.
+    pub fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was copied is copied again.
+    pub fn fall_back(&self, bytes: u64) {
+        self.done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes done, and bytes in all as far as is known.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}

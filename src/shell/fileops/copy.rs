@@ -1,0 +1,309 @@
+//! Copying: one thing, or a tree. What is made is made in a private directory and complete, with its
+//! attributes and on the disk, before it is put in place.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::attributes::{self, NotKept, Original};
+use super::control::Control;
+use super::data::{self, Copied};
+use super::failure::{Failure, Why};
+use super::walk::{Census, Chain, Entry, Walk, survey};
+use crate::config::Rule;
+use crate::sys::dir::{hold_beneath, open_child};
+use crate::sys::resolve::{Purpose, within};
+use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
+use crate::sys::{Errno, file};
+
+/// So often a file is copied anew that changes while it is being copied.
+const TRIES: usize = 3;
+
+/// So many files with several names are remembered; further ones become files of their own. Some 30
+/// MiB at most, and only for trees that hold so many.
+const LINKED_MAX: usize = 1 << 17;
+
+/// One copy operation.
+pub struct Copy<'a> {
+    rule: &'a Rule,
+    op: &'static str,
+    control: &'a Control,
+    /// What could not be kept.
+    pub not_kept: NotKept,
+    /// Files, directories and all else that was made.
+    pub entries: u64,
+    nosuid: bool,
+    /// Files with further names that were not met yet: how many, and where the copy is.
+    linked: HashMap<FileId, (u64, Vec<u8>)>,
+}
+
+/// Where a copy is made.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// In this directory.
+    pub dir: BorrowedFd<'a>,
+    /// Under this name.
+    pub name: &'a CStr,
+}
+
+impl<'a> Copy<'a> {
+    /// Begins to copy things from the filesystem that `from` is on.
+    #[must_use]
+    pub fn new(rule: &'a Rule, op: &'static str, control: &'a Control, from: BorrowedFd<'_>) -> Self {
+        let nosuid = file::is_nosuid(from).unwrap_or(true);
+        Self { rule, op, control, not_kept: NotKept::new(), entries: 0, nosuid, linked: HashMap::new() }
+    }
+
+    /// Copies what has this name, whatever it is, and sees that it is on the disk. Returns what it
+    /// was when it was copied.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of reading and writing; refuses sockets and devices.
+    pub fn whatever(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        to: To<'_>,
+        path: &[u8],
+    ) -> Result<Stat, Failure> {
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        let found = stat_at(dir, name).map_err(failed("stat"))?;
+        match found.kind {
+            Kind::Directory => {
+                let top = open_child(dir, name).map_err(failed("open"))?;
+                self.tree(&top, to, path)?;
+            }
+            Kind::File => {
+                let open = file::open(dir, name).map_err(failed("open"))?;
+                self.control.expect(found.size);
+                let (copy, found) = self.file(&open, to, path)?;
+                file::sync(copy.as_fd()).map_err(failed("fsync"))?;
+                return Ok(found);
+            }
+            kind => self.special(dir, name, kind, to, path)?,
+        }
+        Ok(found)
+    }
+
+    /// Copies an open regular file. Returns the copy, and what the original was.
+    fn file(&mut self, from: &OwnedFd, to: To<'_>, path: &[u8]) -> Result<(OwnedFd, Stat), Failure> {
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        for _ in 0..TRIES {
+            let found = stat(from.as_fd()).map_err(failed("stat"))?;
+            if found.kind != Kind::File {
+                return Err(self.replaced(path));
+            }
+            attributes::check_links(self.rule, &found, self.op, path)?;
+            let copy = file::create(to.dir, to.name).map_err(failed("create"))?;
+            let before = self.control.progress().0;
+            match data::copy(from.as_fd(), copy.as_fd(), found.size, self.control) {
+                Ok(Copied::Whole) => {}
+                Ok(Copied::Aborted) => {
+                    return Err(Failure { op: self.op, path: path.to_vec(), why: Why::Aborted });
+                }
+                Err(errno) => return Err(failed("write")(errno)),
+            }
+            let now = stat(from.as_fd()).map_err(failed("stat"))?;
+            if (now.size, now.mtime_ns) == (found.size, found.mtime_ns) {
+                let original = Original { open: Some(from.as_fd()), found: &found, nosuid: self.nosuid };
+                attributes::give(self.rule, original, copy.as_fd(), path, &mut self.not_kept)?;
+                attributes::give_times(copy.as_fd(), &found, path, &mut self.not_kept)?;
+                self.entries += 1;
+                return Ok((copy, found));
+            }
+            self.control.fall_back(self.control.progress().0 - before);
+            file::remove(to.dir, to.name).map_err(failed("delete"))?;
+        }
+        Err(Failure::refused(
+            self.op,
+            path,
+            "it changes while it is being copied (a longer delay would help)",
+        ))
+    }
+
+    /// Copies a symbolic link or a FIFO.
+    fn special(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        kind: Kind,
+        to: To<'_>,
+        path: &[u8],
+    ) -> Result<(), Failure> {
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        let held = within(dir, name, Purpose::Hold).map_err(failed("open"))?;
+        let found = stat(held.as_fd()).map_err(failed("stat"))?;
+        if found.kind != kind {
+            return Err(self.replaced(path));
+        }
+        attributes::check_links(self.rule, &found, self.op, path)?;
+        match kind {
+            Kind::Symlink => {
+                let target = file::read_symlink(held.as_fd(), c"").map_err(failed("readlink"))?;
+                let target = CString::new(target).unwrap_or_default();
+                file::make_symlink(&target, to.dir, to.name).map_err(failed("symlink"))?;
+            }
+            Kind::Fifo => file::make_fifo(to.dir, to.name).map_err(failed("mkfifo"))?,
+            _ => return Err(Failure::refused(self.op, path, "it is a socket or a device")),
+        }
+        let copy = file::hold(to.dir, to.name).map_err(failed("open"))?;
+        let original = Original { open: None, found: &found, nosuid: self.nosuid };
+        attributes::give(self.rule, original, copy.as_fd(), path, &mut self.not_kept)?;
+        if file::set_times(to.dir, to.name, found.atime_ns, found.mtime_ns).is_err() {
+            self.not_kept.insert("times");
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn replaced(&self, path: &[u8]) -> Failure {
+        Failure::refused(self.op, path, "it was replaced meanwhile")
+    }
+
+    /// Copies a directory with all in it.
+    fn tree(&mut self, top: &OwnedFd, to: To<'_>, path: &[u8]) -> Result<(), Failure> {
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        let walk = || top.try_clone().map_err(|_| Failure::new("open", path, Errno::EMFILE));
+        let census = self.survey(Walk::new(walk()?, self.op, path, self.control)?)?;
+        self.control.expect(census.bytes);
+        file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
+        let copy = open_child(to.dir, to.name).map_err(failed("open"))?;
+        let avoid = stat(copy.as_fd()).map_err(failed("stat"))?.id;
+        let again = open_child(top.as_fd(), c".").map_err(failed("open"))?;
+        let mut tree = Tree {
+            walk: Walk::new(again, self.op, path, self.control)?,
+            made: Chain::new(open_child(copy.as_fd(), c".").map_err(failed("open"))?)
+                .map_err(failed("stat"))?,
+            top: copy,
+            avoid,
+            path_len: path.len(),
+        };
+        while self.step(&mut tree)? {}
+        file::sync_filesystem(tree.top.as_fd()).map_err(failed("syncfs"))
+    }
+
+    /// Whether everything in the tree can be copied, and how much it is.
+    fn survey(&self, walk: Walk<'_>) -> Result<Census, Failure> {
+        survey(walk, |entry, dir, path| {
+            let found = match stat_at(dir, &entry.name) {
+                Err(Errno::ENOENT) => return Ok(None),
+                outcome => outcome.map_err(|errno| Failure::new("stat", path, errno))?,
+            };
+            if found.kind == Kind::Other {
+                return Err(Failure::refused(self.op, path, "it is a socket or a device"));
+            }
+            attributes::check_links(self.rule, &found, self.op, path)?;
+            Ok(Some(found))
+        })
+    }
+
+    /// One entry, or the end of a directory. `false`: that was all.
+    fn step(&mut self, tree: &mut Tree<'_>) -> Result<bool, Failure> {
+        if let Some(entry) = tree.walk.next_entry()? {
+            match self.entry(tree, &entry) {
+                // What is gone before it was looked at is not copied.
+                Err(failure) if failure.is(Errno::ENOENT) && !tree.has(&entry) => {}
+                outcome => outcome?,
+            }
+            return Ok(true);
+        }
+        let path = tree.walk.dir_path().to_vec();
+        let failed = |op| move |errno| Failure::new(op, &path, errno);
+        let found = stat(tree.walk.dir()).map_err(failed("stat"))?;
+        let path = tree.walk.dir_path().to_vec();
+        let original = Original { open: Some(tree.walk.dir()), found: &found, nosuid: self.nosuid };
+        attributes::give(self.rule, original, tree.made.last(), &path, &mut self.not_kept)?;
+        attributes::give_times(tree.made.last(), &found, &path, &mut self.not_kept)?;
+        self.entries += 1;
+        if tree.walk.ascend()?.is_none() {
+            return Ok(false);
+        }
+        tree.made.pop().map_err(|errno| Failure::new("open", &path, errno))
+    }
+
+    fn entry(&mut self, tree: &mut Tree<'_>, entry: &Entry) -> Result<(), Failure> {
+        let path = tree.walk.path_of(&entry.name);
+        let failed = |op| {
+            let path = &path;
+            move |errno| Failure::new(op, path, errno)
+        };
+        let to = To { dir: tree.made.last(), name: &entry.name };
+        match entry.kind {
+            Kind::Directory => {
+                tree.walk.descend(&entry.name)?;
+                if tree.walk.dir_id() == Some(tree.avoid) {
+                    return Err(Failure::refused(self.op, &path, "the destination is inside of the source"));
+                }
+                file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
+                let made = open_child(to.dir, to.name).map_err(failed("open"))?;
+                tree.made.push(made).map_err(failed("stat"))
+            }
+            Kind::File => {
+                let open = within(tree.walk.dir(), &entry.name, Purpose::Read).map_err(failed("open"))?;
+                let found = stat(open.as_fd()).map_err(failed("stat"))?;
+                if found.links > 1 && self.link(tree, &found, to)? {
+                    return Ok(());
+                }
+                let (_, found) = self.file(&open, to, &path)?;
+                if found.links > 1 {
+                    self.remember(&found, &path[tree.path_len + 1..]);
+                }
+                Ok(())
+            }
+            kind => self.special(tree.walk.dir(), &entry.name, kind, to, &path),
+        }
+    }
+
+    /// Gives a copy that was made already its further name. `false`: there is none.
+    fn link(&mut self, tree: &Tree<'_>, found: &Stat, to: To<'_>) -> Result<bool, Failure> {
+        let Some((more, path)) = self.linked.get_mut(&found.id) else { return Ok(false) };
+        let split = path.iter().rposition(|&byte| byte == b'/');
+        let (dir, name) =
+            split.map_or((b"".as_slice(), path.as_slice()), |at| (&path[..at], &path[at + 1..]));
+        let name = CString::new(name).unwrap_or_default();
+        let linked = hold_beneath(tree.top.as_fd(), dir)
+            .and_then(|dir| file::link(dir.as_fd(), &name, to.dir, to.name));
+        match linked {
+            // Too many, or a filesystem without: it gets a copy of its own.
+            Err(Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP) => {
+                self.not_kept.insert("hard links");
+                return Ok(false);
+            }
+            outcome => outcome.map_err(|errno| Failure::new("link", path.as_slice(), errno))?,
+        }
+        *more -= 1;
+        if *more == 0 {
+            self.linked.remove(&found.id);
+        }
+        self.control.advance(found.size);
+        self.entries += 1;
+        Ok(true)
+    }
+
+    fn remember(&mut self, found: &Stat, path: &[u8]) {
+        if self.linked.len() < LINKED_MAX {
+            self.linked.entry(found.id).or_insert_with(|| (found.links - 1, path.to_vec()));
+        } else {
+            self.not_kept.insert("hard links");
+        }
+    }
+}
+
+/// A tree that is being copied: a walk through the one, and as deep in the other.
+struct Tree<'a> {
+    walk: Walk<'a>,
+    made: Chain,
+    /// The copy's first directory.
+    top: OwnedFd,
+    /// Which it is: a tree must not be copied into itself.
+    avoid: FileId,
+    /// Of the source, before what is relative to it.
+    path_len: usize,
+}
+
+impl Tree<'_> {
+    fn has(&self, entry: &Entry) -> bool {
+        stat_at(self.walk.dir(), &entry.name).is_ok()
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a file operation failed, in the words of the one line that the log gets.
+
+use std::fmt;
+
+use crate::quote::Quoted;
+use crate::sys::Errno;
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What was tried, in one word, such as `open`.
+    pub op: &'static str,
+    /// On what.
+    pub path: Vec<u8>,
+    /// Why it did not work.
+    pub why: Why,
+}
+
+/// Why something did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The kernel says so.
+    Errno(Errno),
+    /// We will not, for this reason.
+    Refused(&'static str),
+    /// The daemon ends and waits no longer.
+    Aborted,
+}
+
+impl Failure {
+    /// The kernel says no.
+    #[must_use]
+    pub fn new(op: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
+        Self { op, path: path.as_ref().to_vec(), why: Why::Errno(errno) }
+    }
+
+    /// We say no.
+    #[must_use]
+    pub fn refused(op: &'static str, path: impl AsRef<[u8]>, reason: &'static str) -> Self {
+        Self { op, path: path.as_ref().to_vec(), why: Why::Refused(reason) }
+    }
+
+    /// Whether the kernel said this.
+    #[must_use]
+    pub fn is(&self, errno: Errno) -> bool {
+        self.why == Why::Errno(errno)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.op, Quoted(&self.path))?;
+        match self.why {
+            Why::Errno(Errno::ELOOP) => f.write_str("ELOOP (a symbolic link that is not followed)"),
+            Why::Errno(Errno::ENOTDIR) => {
+                f.write_str("ENOTDIR (no directory, or a symbolic link that is not followed)")
+            }
+            Why::Errno(errno) => write!(f, "{errno:?} ({})", errno.desc()),
+            Why::Refused(reason) => f.write_str(reason),
+            Why::Aborted => f.write_str("given up: the daemon ends"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_operation_path_and_reason() {
+        let check = |failure: Failure, expected: &str| assert_eq!(failure.to_string(), expected);
+        check(
+            Failure::new("open", b"/a\n", Errno::ENOSPC),
+            r#"open "/a\n": ENOSPC (No space left on device)"#,
+        );
+        check(Failure::refused("copy", b"/a", "it is a socket"), r#"copy "/a": it is a socket"#);
+        check(
+            Failure::new("open", b"/a", Errno::ELOOP),
+            r#"open "/a": ELOOP (a symbolic link that is not followed)"#,
+        );
+    }
+}

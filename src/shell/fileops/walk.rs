@@ -1,0 +1,394 @@
+//! Through a directory tree by descriptors: no symbolic link is followed, no mount point crossed,
+//! whatever others do to the tree meanwhile, and memory grows with its depth alone.
+//!
+//! The way down is a [`Chain`] of open directories. Only the last few stay open; a higher one is
+//! opened again through `..` and must be the same inode as before, or the walk ends.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::control::Control;
+use super::failure::Failure;
+use crate::sys::dir::{self, LIST_BUFFER_SIZE};
+use crate::sys::resolve::{Purpose, within};
+use crate::sys::stat::{FileId, Kind, Stat, stat};
+use crate::sys::{Errno, file};
+
+/// Directories of one chain that are open at once: two chains for each worker thread stay far below
+/// the usual limit of 1,024 descriptors.
+const OPEN_MAX: usize = 32;
+
+/// Directories, each in the one before it.
+#[derive(Debug)]
+pub struct Chain {
+    links: Vec<Link>,
+}
+
+#[derive(Debug)]
+struct Link {
+    id: FileId,
+    fd: Option<OwnedFd>,
+    /// Where its listing goes on; noted when it is closed.
+    position: i64,
+}
+
+impl Chain {
+    /// Begins with one directory, open for listing.
+    ///
+    /// # Errors
+    ///
+    /// As `stat(2)`.
+    pub fn new(top: OwnedFd) -> Result<Self, Errno> {
+        let mut chain = Self { links: Vec::new() };
+        chain.push(top)?;
+        Ok(chain)
+    }
+
+    /// The last directory. An open chain never is empty.
+    #[must_use]
+    pub fn last(&self) -> BorrowedFd<'_> {
+        let last = self.links.last().and_then(|link| link.fd.as_ref());
+        last.expect("the last directory of a chain is open").as_fd()
+    }
+
+    /// Which directory the last one is.
+    #[must_use]
+    pub fn last_id(&self) -> Option<FileId> {
+        self.links.last().map(|link| link.id)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Adds a directory in the last one, open for listing.
+    ///
+    /// # Errors
+    ///
+    /// As `stat(2)`.
+    pub fn push(&mut self, fd: OwnedFd) -> Result<(), Errno> {
+        let id = stat(fd.as_fd())?.id;
+        self.links.push(Link { id, fd: Some(fd), position: 0 });
+        if let Some(above) = self.links.len().checked_sub(OPEN_MAX + 1) {
+            let link = &mut self.links[above];
+            if let Some(fd) = link.fd.take() {
+                link.position = file::position(fd.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the last directory. `false`: it was the first, and stays.
+    ///
+    /// # Errors
+    ///
+    /// EXDEV when the tree was rearranged, so that the way back leads elsewhere.
+    pub fn pop(&mut self) -> Result<bool, Errno> {
+        let [.., above, last] = self.links.as_mut_slice() else { return Ok(false) };
+        if above.fd.is_none() {
+            let last = last.fd.as_ref().ok_or(Errno::EBADF)?;
+            let again = dir::open_child(last.as_fd(), c"..")?;
+            if stat(again.as_fd())?.id != above.id {
+                return Err(Errno::EXDEV);
+            }
+            file::set_position(again.as_fd(), above.position)?;
+            above.fd = Some(again);
+        }
+        self.links.pop();
+        Ok(true)
+    }
+}
+
+/// One name in a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in [`Walk::dir`].
+    pub name: CString,
+    /// What it was when it was listed.
+    pub kind: Kind,
+}
+
+/// A walk through a tree: [`Walk::next_entry`] until there is nothing more in a directory, then
+/// [`Walk::ascend`]; the caller decides where to [`Walk::descend`].
+pub struct Walk<'a> {
+    op: &'static str,
+    control: &'a Control,
+    chain: Chain,
+    /// What was listed of each directory and is still to come.
+    listed: Vec<VecDeque<Entry>>,
+    buffer: Vec<u8>,
+    /// Path of the directory the walk is in, and where the path of each on the way ends.
+    path: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins in `top`, which is open for listing. `op` and `path` are for failures.
+    ///
+    /// # Errors
+    ///
+    /// As `stat(2)`.
+    pub fn new(top: OwnedFd, op: &'static str, path: &[u8], control: &'a Control) -> Result<Self, Failure> {
+        let chain = Chain::new(top).map_err(|errno| Failure::new(op, path, errno))?;
+        let (listed, buffer, ends) = (vec![VecDeque::new()], vec![0; LIST_BUFFER_SIZE], Vec::new());
+        Ok(Self { op, control, chain, listed, buffer, path: path.to_vec(), ends })
+    }
+
+    /// The directory the walk is in.
+    #[must_use]
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.chain.last()
+    }
+
+    /// How deep the walk is; 1 in the first directory.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.chain.depth()
+    }
+
+    /// Which directory the walk is in.
+    #[must_use]
+    pub fn dir_id(&self) -> Option<FileId> {
+        self.chain.last_id()
+    }
+
+    /// The path of the directory the walk is in.
+    #[must_use]
+    pub fn dir_path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The path of a name in it.
+    #[must_use]
+    pub fn path_of(&self, name: &CStr) -> Vec<u8> {
+        [&self.path, b"/".as_slice(), name.to_bytes()].concat()
+    }
+
+    /// The next name in this directory, in no order; `None` when there is none left.
+    ///
+    /// # Errors
+    ///
+    /// As `getdents(2)`; [`super::failure::Why::Aborted`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Failure> {
+        self.control.check(self.op, &self.path)?;
+        let Self { chain, listed, buffer, .. } = self;
+        let Some(waiting) = listed.last_mut() else { return Ok(None) };
+        if waiting.is_empty() {
+            let outcome = dir::list_some(chain.last(), buffer, |name, kind| {
+                // Names come from the kernel and hold no NUL.
+                waiting.push_back(Entry { name: CString::new(name).unwrap_or_default(), kind });
+            });
+            // A buffer may hold nothing but `.` and `..`.
+            match outcome {
+                Ok(true) if waiting.is_empty() => return self.next_entry(),
+                Ok(_) => {}
+                Err(errno) => return Err(self.failed("list", errno)),
+            }
+        }
+        Ok(self.listed.last_mut().and_then(VecDeque::pop_front))
+    }
+
+    /// Goes into a directory.
+    ///
+    /// # Errors
+    ///
+    /// ELOOP or ENOTDIR when it is none any more, EXDEV when it is a mount point, and what else
+    /// `open(2)` says.
+    pub fn descend(&mut self, name: &CStr) -> Result<(), Failure> {
+        let opened = within(self.dir(), name, Purpose::List).and_then(|fd| self.chain.push(fd));
+        match opened {
+            Ok(()) => {}
+            Err(Errno::EXDEV) => {
+                let reason = "something is mounted there, and mount points are not crossed";
+                return Err(Failure::refused(self.op, self.path_of(name), reason));
+            }
+            Err(errno) => return Err(Failure::new("open", self.path_of(name), errno)),
+        }
+        self.listed.push(VecDeque::new());
+        self.ends.push(self.path.len());
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.to_bytes());
+        Ok(())
+    }
+
+    /// Leaves this directory for the one it is in, and says its name there. `None`: it was the first.
+    ///
+    /// # Errors
+    ///
+    /// Refuses to go on when the tree was rearranged meanwhile.
+    pub fn ascend(&mut self) -> Result<Option<CString>, Failure> {
+        match self.chain.pop() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(Errno::EXDEV) => {
+                let reason = "the tree was rearranged meanwhile";
+                return Err(Failure::refused(self.op, &self.path, reason));
+            }
+            Err(errno) => return Err(self.failed("open", errno)),
+        }
+        self.listed.pop();
+        let end = self.ends.pop().unwrap_or_default();
+        let name = CString::new(&self.path[end + 1..]).unwrap_or_default();
+        self.path.truncate(end);
+        Ok(Some(name))
+    }
+
+    /// Begins this directory's listing anew.
+    ///
+    /// # Errors
+    ///
+    /// As `lseek(2)`.
+    pub fn rewind(&mut self) -> Result<(), Failure> {
+        file::set_position(self.dir(), 0).map_err(|errno| self.failed("list", errno))
+    }
+
+    fn failed(&self, op: &'static str, errno: Errno) -> Failure {
+        Failure::new(op, &self.path, errno)
+    }
+}
+
+/// What a tree holds, as far as it matters before something is done to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Everything below the first directory.
+    pub entries: u64,
+    /// Bytes of its regular files.
+    pub bytes: u64,
+}
+
+/// Goes through a whole tree and asks `judge` about everything in it but directories, so that an
+/// operation that cannot succeed ends before it has begun.
+///
+/// # Errors
+///
+/// What `judge` says; mount points; what cannot be listed.
+pub fn survey(
+    mut walk: Walk<'_>,
+    mut judge: impl FnMut(&Entry, BorrowedFd<'_>, &[u8]) -> Result<Option<Stat>, Failure>,
+) -> Result<Census, Failure> {
+    let mut census = Census::default();
+    loop {
+        while let Some(entry) = walk.next_entry()? {
+            census.entries += 1;
+            if entry.kind == Kind::Directory {
+                walk.descend(&entry.name)?;
+                continue;
+            }
+            let path = walk.path_of(&entry.name);
+            if let Some(found) = judge(&entry, walk.dir(), &path)?
+                && found.kind == Kind::File
+            {
+                census.bytes += found.size;
+            }
+        }
+        if walk.ascend()?.is_none() {
+            return Ok(census);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        File::open(path).unwrap().into()
+    }
+
+    fn names(top: &Path) -> Result<BTreeSet<String>, Failure> {
+        let control = Control::default();
+        let mut found = BTreeSet::new();
+        let mut walk = Walk::new(open(top), "walk", b"", &control)?;
+        loop {
+            while let Some(entry) = walk.next_entry()? {
+                found.insert(String::from_utf8(walk.path_of(&entry.name)).unwrap());
+                if entry.kind == Kind::Directory {
+                    walk.descend(&entry.name)?;
+                }
+            }
+            if walk.ascend()?.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_is_found_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut expected = BTreeSet::new();
+        for a in 0..5 {
+            expected.insert(format!("/{a}"));
+            for b in 0..40 {
+                expected.insert(format!("/{a}/{b}"));
+                fs::create_dir_all(scratch.path().join(format!("{a}/{b}"))).unwrap();
+                expected.insert(format!("/{a}/{b}/file"));
+                fs::write(scratch.path().join(format!("{a}/{b}/file")), "").unwrap();
+            }
+        }
+        assert_eq!(names(scratch.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_deep_tree_takes_few_descriptors_and_finds_its_way_back() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut at = scratch.path().to_owned();
+        let mut expected = 0;
+        for level in 0..5 * OPEN_MAX {
+            for sibling in 0..3 {
+                fs::write(at.join(format!("f{sibling}")), "").unwrap();
+            }
+            fs::create_dir(at.join("before")).unwrap();
+            at.push(format!("d{}", level % 10));
+            fs::create_dir(&at).unwrap();
+            expected += 5;
+        }
+        assert_eq!(names(scratch.path()).unwrap().len(), expected);
+    }
+
+    #[test]
+    fn a_tree_that_is_rearranged_above_ends_the_walk() {
+        let scratch = tempfile::tempdir().unwrap();
+        let deep = ["d"; OPEN_MAX + 2].join("/");
+        fs::create_dir_all(scratch.path().join(&deep)).unwrap();
+        fs::create_dir(scratch.path().join("elsewhere")).unwrap();
+        let control = Control::default();
+        let mut walk = Walk::new(open(scratch.path()), "walk", b"", &control).unwrap();
+        for _ in 0..OPEN_MAX + 2 {
+            walk.descend(c"d").unwrap();
+        }
+        let moved = ["d"; 2].join("/");
+        fs::rename(scratch.path().join(moved), scratch.path().join("elsewhere/e")).unwrap();
+        let mut outcome = Ok(Some(CString::default()));
+        while matches!(outcome, Ok(Some(_))) {
+            outcome = walk.ascend();
+        }
+        let text = outcome.unwrap_err().to_string();
+        assert!(text.ends_with("the tree was rearranged meanwhile"), "{text}");
+    }
+
+    #[test]
+    fn a_survey_counts_and_refuses() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir(scratch.path().join("d")).unwrap();
+        fs::write(scratch.path().join("d/a"), "12345").unwrap();
+        fs::write(scratch.path().join("b"), "1").unwrap();
+        let control = Control::default();
+        let walk = || Walk::new(open(scratch.path()), "walk", b"", &control).unwrap();
+        let census =
+            survey(walk(), |entry, dir, _| Ok(Some(crate::sys::stat::stat_at(dir, &entry.name).unwrap())));
+        assert_eq!(census, Ok(Census { entries: 3, bytes: 6 }));
+        let refused = Failure::refused("walk", b"/d/a", "no");
+        let outcome =
+            survey(walk(), |_, _, path| if path == b"/d/a" { Err(refused.clone()) } else { Ok(None) });
+        assert_eq!(outcome, Err(refused.clone()));
+        control.abort();
+        assert!(survey(walk(), |_, _, _| Ok(None)).is_err());
+    }
+}

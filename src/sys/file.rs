@@ -1,0 +1,388 @@
+//! Names in directories, and the attributes of what is open.
+//!
+//! Every call takes a directory's descriptor and one component, and follows no symbolic link. What
+//! changes attributes takes a descriptor, so that what was looked at is what is changed.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags};
+
+use super::{Errno, proc_path, retry};
+
+/// Takes hold of whatever has this name, without opening it: good for asking, for changing owner and
+/// mode, and for comparing.
+///
+/// # Errors
+/// ENOENT, EACCES, ENAMETOOLONG, EMFILE, ENFILE.
+pub fn hold(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    retry(|| openat(dir, name, flags, Mode::empty()))
+}
+
+/// Opens a file for reading. A FIFO is not waited for; the caller asks what it has got.
+///
+/// # Errors
+/// As [`hold`]; ELOOP for a symbolic link, ENXIO for a socket.
+pub fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    retry(|| openat(dir, name, READ, Mode::empty()))
+}
+
+/// For reading, whatever it turns out to be.
+pub(super) const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_LARGEFILE);
+
+/// Makes a file that only its owner can open, and opens it for writing.
+///
+/// # Errors
+/// EEXIST, ENOSPC, EDQUOT, EROFS, EACCES and what else `open(2)` says.
+pub fn create(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_CREAT
+        | OFlag::O_EXCL
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_CLOEXEC
+        | OFlag::O_LARGEFILE;
+    retry(|| openat(dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))
+}
+
+/// Makes a directory, with these permission bits less the process's umask.
+///
+/// # Errors
+/// As `mkdir(2)`.
+pub fn make_dir(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<(), Errno> {
+    retry(|| nix::sys::stat::mkdirat(dir, name, permissions(mode)))
+}
+
+/// Makes a FIFO that only its owner can open.
+///
+/// # Errors
+/// As `mknod(2)`.
+pub fn make_fifo(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    retry(|| nix::sys::stat::mknodat(dir, name, SFlag::S_IFIFO, mode, 0))
+}
+
+/// Makes a symbolic link.
+///
+/// # Errors
+/// As `symlink(2)`.
+pub fn make_symlink(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    retry(|| nix::unistd::symlinkat(target, dir, name))
+}
+
+/// Where a symbolic link leads; an empty name means the link that `dir` holds.
+///
+/// # Errors
+/// EINVAL when it is none, ENOENT, EACCES.
+pub fn read_symlink(dir: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
+    use std::os::unix::ffi::OsStringExt;
+    retry(|| nix::fcntl::readlinkat(dir, name)).map(OsStringExt::into_vec)
+}
+
+/// Gives a file another name; of a symbolic link, the link itself gets it.
+///
+/// # Errors
+/// EEXIST, EXDEV, EMLINK, EPERM and what else `link(2)` says.
+pub fn link(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new_name: &CStr) -> Result<(), Errno> {
+    retry(|| nix::unistd::linkat(from, name, to, new_name, AtFlags::empty()))
+}
+
+/// What [`rename`] does with something that has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// EEXIST.
+    Keep,
+    /// As `rename(2)`: a file replaces a file, a directory an empty directory.
+    Replace,
+    /// Both change places.
+    Exchange,
+}
+
+/// `renameat2(2)`.
+///
+/// # Errors
+/// EEXIST, EXDEV, EBUSY for a mount point, EINVAL where the filesystem cannot do it that way,
+/// ENOSYS before Linux 3.15, and what else `rename(2)` says.
+pub fn rename(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    to: BorrowedFd<'_>,
+    new_name: &CStr,
+    existing: Existing,
+) -> Result<(), Errno> {
+    let flags = match existing {
+        Existing::Keep => libc::RENAME_NOREPLACE,
+        Existing::Replace => 0,
+        Existing::Exchange => libc::RENAME_EXCHANGE,
+    };
+    retry(|| {
+        // SAFETY: both names end in NUL; renameat2(2) keeps none of its arguments.
+        let outcome = unsafe {
+            libc::syscall(
+                libc::SYS_renameat2,
+                from.as_raw_fd(),
+                name.as_ptr(),
+                to.as_raw_fd(),
+                new_name.as_ptr(),
+                flags,
+            )
+        };
+        Errno::result(outcome).map(drop)
+    })
+}
+
+/// Removes the name of anything but a directory.
+///
+/// # Errors
+/// EISDIR for a directory, and what else `unlink(2)` says.
+pub fn remove(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    retry(|| nix::unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+/// ENOTEMPTY (or EEXIST), EBUSY for a mount point, and what else `rmdir(2)` says.
+pub fn remove_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    retry(|| nix::unistd::unlinkat(dir, name, UnlinkatFlags::RemoveDir))
+}
+
+/// Changes owner and group of what is held; of a symbolic link, the link's own.
+///
+/// # Errors
+/// EPERM without the right, or where the filesystem has no owners; EROFS.
+pub fn set_owner(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    retry(|| nix::unistd::fchownat(fd, c"", uid, gid, AtFlags::AT_EMPTY_PATH))
+}
+
+/// The number of `fchmodat2(2)`, the same on every architecture. libc does not have it everywhere.
+const SYS_FCHMODAT2: libc::c_long = 452;
+
+/// Changes the permission bits of what is open or held: not of a symbolic link, which has none.
+///
+/// # Errors
+/// EPERM, EROFS; EOPNOTSUPP for a symbolic link. For what is only held, ENOENT where the kernel
+/// (before 6.6) does not know `fchmodat2(2)` and `/proc` is not mounted.
+pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    // A held file has no mode to change by its descriptor (open(2), O_PATH).
+    match retry(|| nix::sys::stat::fchmod(fd, permissions(mode))) {
+        Err(Errno::EBADF) => {}
+        outcome => return outcome,
+    }
+    let outcome = retry(|| {
+        // SAFETY: the name ends in NUL and is not kept (fchmodat2(2)).
+        let outcome =
+            unsafe { libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
+        Errno::result(outcome).map(drop)
+    });
+    match outcome {
+        // Sandboxes answer EPERM for calls that they do not know.
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            let path = proc_path(fd);
+            let flag = nix::sys::stat::FchmodatFlags::FollowSymlink;
+            retry(|| nix::sys::stat::fchmodat(fd, path.as_c_str(), permissions(mode), flag))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Sets the times of last access and last change of data, in nanoseconds since 1970, of `name` in
+/// `dir`; of a symbolic link, the link's own.
+///
+/// # Errors
+/// EPERM, EROFS, EINVAL for a time that the filesystem cannot store.
+pub fn set_times(dir: BorrowedFd<'_>, name: &CStr, accessed_ns: i64, modified_ns: i64) -> Result<(), Errno> {
+    let (accessed, modified) = (time(accessed_ns), time(modified_ns));
+    retry(|| nix::sys::stat::utimensat(dir, name, &accessed, &modified, UtimensatFlags::NoFollowSymlink))
+}
+
+/// As [`set_times`] for what is open.
+///
+/// # Errors
+/// As [`set_times`].
+pub fn set_open_times(fd: BorrowedFd<'_>, accessed_ns: i64, modified_ns: i64) -> Result<(), Errno> {
+    let (accessed, modified) = (time(accessed_ns), time(modified_ns));
+    retry(|| nix::sys::stat::futimens(fd, &accessed, &modified))
+}
+
+fn time(ns: i64) -> TimeSpec {
+    const SECOND: i64 = 1_000_000_000;
+    let secs = libc::time_t::try_from(ns.div_euclid(SECOND)).unwrap_or(libc::time_t::MAX);
+    let nanos = libc::c_long::try_from(ns.rem_euclid(SECOND)).unwrap_or_default();
+    TimeSpec::new(secs, nanos)
+}
+
+/// Waits until what was written to a file or directory is on the disk.
+///
+/// # Errors
+/// EIO, ENOSPC, EDQUOT: something of it is lost. EINVAL for what cannot be synchronised.
+pub fn sync(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    retry(|| nix::unistd::fsync(fd))
+}
+
+/// Waits until all that was written to the filesystem is on the disk.
+///
+/// # Errors
+/// As [`sync`]; errors of writing only since Linux 5.8 (`syncfs(2)`).
+pub fn sync_filesystem(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    retry(|| nix::unistd::syncfs(fd))
+}
+
+/// Whether programs on this filesystem run without the rights that their mode and capabilities
+/// give (`mount(8)`, nosuid), so that those bits were never worth anything.
+///
+/// # Errors
+/// What the filesystem says.
+pub fn is_nosuid(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let flags = retry(|| nix::sys::statvfs::fstatvfs(fd))?.flags();
+    Ok(flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
+}
+
+/// Locks what is open for as long as it is open (`flock(2)`). `false`: somebody else has locked it.
+///
+/// # Errors
+/// ENOLCK; EOPNOTSUPP where the filesystem has no locks.
+pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    // SAFETY: flock(2) takes no memory.
+    match retry(|| Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })) {
+        Ok(_) => Ok(true),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The user this process acts as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Whether this process may make and remove names in a directory, as far as can be told beforehand.
+///
+/// # Errors
+/// EACCES, EROFS and what else `access(2)` says.
+pub fn check_writable(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mode = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    retry(|| nix::unistd::faccessat(dir, c".", mode, AtFlags::AT_EACCESS))
+}
+
+/// Where the next listing of a directory goes on.
+///
+/// # Errors
+/// None that the kernel documents for an open directory.
+pub fn position(dir: BorrowedFd<'_>) -> Result<i64, Errno> {
+    // SAFETY: lseek(2) takes no memory.
+    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), 0, libc::SEEK_CUR) }))
+}
+
+/// Makes the next listing go on from a [`position`] of the same directory.
+///
+/// # Errors
+/// EINVAL for what never was one.
+pub fn set_position(dir: BorrowedFd<'_>, position: i64) -> Result<(), Errno> {
+    // SAFETY: lseek(2) takes no memory.
+    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), position, libc::SEEK_SET) })).map(drop)
+}
+
+#[allow(
+    clippy::useless_conversion,
+    clippy::cast_possible_truncation,
+    reason = "mode_t is narrow on some systems"
+)]
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode as libc::mode_t)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::sys::stat::{Kind, stat, stat_at};
+
+    fn scratch() -> (tempfile::TempDir, File) {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = File::open(scratch.path()).unwrap();
+        (scratch, dir)
+    }
+
+    #[test]
+    fn a_rename_keeps_replaces_or_exchanges() {
+        let (scratch, dir) = scratch();
+        let dir = dir.as_fd();
+        let read = |name: &str| fs::read_to_string(scratch.path().join(name)).ok();
+        fs::write(scratch.path().join("a"), "a").unwrap();
+        fs::write(scratch.path().join("b"), "b").unwrap();
+        assert_eq!(rename(dir, c"a", dir, c"b", Existing::Keep), Err(Errno::EEXIST));
+        rename(dir, c"a", dir, c"b", Existing::Exchange).unwrap();
+        assert_eq!((read("a").unwrap(), read("b").unwrap()), ("b".into(), "a".into()));
+        rename(dir, c"a", dir, c"b", Existing::Replace).unwrap();
+        assert_eq!((read("a"), read("b").unwrap()), (None, "b".into()));
+        rename(dir, c"b", dir, c"c", Existing::Keep).unwrap();
+        assert_eq!(read("c").unwrap(), "b");
+    }
+
+    #[test]
+    fn attributes_of_what_is_held_change_and_links_are_left_alone() {
+        let (scratch, dir) = scratch();
+        let dir = dir.as_fd();
+        fs::write(scratch.path().join("f"), "").unwrap();
+        symlink("f", scratch.path().join("l")).unwrap();
+        let held = hold(dir, c"f").unwrap();
+        set_mode(held.as_fd(), 0o4751).unwrap();
+        assert_eq!(stat(held.as_fd()).unwrap().mode, 0o4751);
+        let link = hold(dir, c"l").unwrap();
+        assert_eq!(stat(link.as_fd()).unwrap().kind, Kind::Symlink);
+        assert!(set_mode(link.as_fd(), 0o777).is_err());
+        assert_eq!(stat(held.as_fd()).unwrap().mode, 0o4751);
+        set_times(dir, c"l", 5, -1).unwrap();
+        assert_eq!(stat_at(dir, c"l").unwrap().mtime_ns, -1);
+        assert_ne!(stat(held.as_fd()).unwrap().mtime_ns, -1);
+        let open = open(dir, c"f").unwrap();
+        set_open_times(open.as_fd(), 1_000_000_001, 2_999_999_999).unwrap();
+        assert_eq!(stat(held.as_fd()).unwrap().mtime_ns, 2_999_999_999);
+        assert_eq!(super::open(dir, c"l").unwrap_err(), Errno::ELOOP);
+    }
+
+    #[test]
+    fn what_is_made_is_private() {
+        let (scratch, dir) = scratch();
+        let dir = dir.as_fd();
+        create(dir, c"f").unwrap();
+        make_fifo(dir, c"p").unwrap();
+        make_dir(dir, c"d", 0o700).unwrap();
+        make_symlink(c"to", dir, c"l").unwrap();
+        for (name, mode) in [("f", 0o600), ("p", 0o600), ("d", 0o700)] {
+            let found = fs::metadata(scratch.path().join(name)).unwrap();
+            assert_eq!(found.permissions().mode() & 0o7777, mode, "{name}");
+        }
+        assert_eq!(read_symlink(dir, c"l").unwrap(), b"to");
+        assert_eq!(create(dir, c"l").unwrap_err(), Errno::EEXIST);
+        link(dir, c"f", dir, c"g").unwrap();
+        assert_eq!(fs::metadata(scratch.path().join("g")).unwrap().nlink(), 2);
+        assert_eq!(remove(dir, c"d").unwrap_err(), Errno::EISDIR);
+        remove_dir(dir, c"d").unwrap();
+        remove(dir, c"l").unwrap();
+    }
+
+    #[test]
+    fn one_lock_at_a_time() {
+        let (scratch, dir) = scratch();
+        assert_eq!(try_lock(dir.as_fd()), Ok(true));
+        let again = File::open(scratch.path()).unwrap();
+        assert_eq!(try_lock(again.as_fd()), Ok(false));
+        drop(dir);
+        assert_eq!(try_lock(again.as_fd()), Ok(true));
+    }
+}

@@ -1,0 +1,213 @@
+//! Ways to a file along which nobody can lead the daemon astray.
+//!
+//! A path that the administrator wrote may go through symbolic links, but only through those that
+//! root or the daemon's own user made: in a directory of somebody else, a link is that somebody's
+//! word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree
+//! no mount point is crossed either ([`within`]).
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
+
+use super::file::{READ, hold, own_uid, read_symlink};
+use super::stat::{Kind, stat};
+use super::{Errno, retry};
+
+/// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
+const LINKS_MAX: usize = 40;
+
+const HOLD: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// What to open a name for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To ask about it, whatever it is.
+    Hold,
+    /// To read it, as a file.
+    Read,
+    /// To list it, as a directory.
+    List,
+}
+
+impl Purpose {
+    fn flags(self) -> OFlag {
+        match self {
+            Self::Hold => HOLD,
+            Self::Read => READ,
+            Self::List => READ | OFlag::O_DIRECTORY,
+        }
+    }
+}
+
+/// Holds the directory at an absolute path. Symbolic links on the way, the last component too, are
+/// followed if root or this process's user owns them.
+///
+/// # Errors
+/// ELOOP for a link of somebody else, or more than 40 of them; ENOENT, ENOTDIR, EACCES and what
+/// else `open(2)` says.
+pub fn hold_trusted_links(path: &[u8]) -> Result<OwnedFd, Errno> {
+    let whole = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let how = OpenHow::new().flags(HOLD | OFlag::O_DIRECTORY);
+    let how = how.resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match retry(|| openat2(AT_FDCWD, whole.as_c_str(), how)) {
+        Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM | Errno::ENAMETOOLONG) => {}
+        // With O_NOFOLLOW and O_DIRECTORY, ENOTDIR may mean a link as the last component.
+        Err(Errno::ENOTDIR) => {}
+        outcome => return outcome,
+    }
+    hold_by_components(path)
+}
+
+fn hold_by_components(path: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut at = root()?;
+    let mut rest = components(path);
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        let held = hold(at.as_fd(), &name)?;
+        let found = stat(held.as_fd())?;
+        match found.kind {
+            Kind::Directory => at = held,
+            Kind::Symlink => {
+                links += 1;
+                if links > LINKS_MAX || !is_trusted(found.uid) {
+                    return Err(Errno::ELOOP);
+                }
+                let target = read_symlink(held.as_fd(), c"")?;
+                if target.starts_with(b"/") {
+                    at = root()?;
+                }
+                let mut way = components(&target);
+                way.append(&mut rest);
+                rest = way;
+            }
+            Kind::File | Kind::Fifo | Kind::Other => return Err(Errno::ENOTDIR),
+        }
+    }
+    Ok(at)
+}
+
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == own_uid()
+}
+
+fn root() -> Result<OwnedFd, Errno> {
+    retry(|| nix::fcntl::open(c"/", HOLD | OFlag::O_DIRECTORY, Mode::empty()))
+}
+
+fn components(path: &[u8]) -> VecDeque<CString> {
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.map(|name| CString::new(name).unwrap_or_default()).collect()
+}
+
+/// Opens what `name`, one component, stands for in `dir`: no symbolic link is followed and no mount
+/// point crossed.
+///
+/// # Errors
+/// ELOOP for a symbolic link unless it is only held, EXDEV for a mount point, ENOTDIR for a file that
+/// is to be listed, and what else `open(2)` says.
+pub fn within(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV;
+    let how = OpenHow::new().flags(purpose.flags()).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match retry(|| openat2(dir, name, how)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => within_by_mount(dir, name, purpose),
+        outcome => outcome,
+    }
+}
+
+/// The same without `openat2(2)`.
+fn within_by_mount(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result<OwnedFd, Errno> {
+    // A mount point is not opened for more than looking before it is known to be none.
+    let held = hold(dir, name)?;
+    let same = match (mount_id(dir), mount_id(held.as_fd())) {
+        (Some(one), Some(other)) => one == other,
+        _ => stat(dir)?.id.dev == stat(held.as_fd())?.id.dev,
+    };
+    if !same {
+        return Err(Errno::EXDEV);
+    }
+    if purpose == Purpose::Hold {
+        return Ok(held);
+    }
+    let opened = retry(|| openat(dir, name, purpose.flags(), Mode::empty()))?;
+    let is_same = stat(opened.as_fd())?.id == stat(held.as_fd())?.id;
+    if is_same { Ok(opened) } else { Err(Errno::EAGAIN) }
+}
+
+/// By which mount a descriptor was reached (`proc(5)`, `/proc/PID/fdinfo`).
+fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{lchown, symlink};
+    use std::path::Path;
+
+    use super::*;
+    use crate::sys::dir::identity;
+    use crate::sys::user::is_root;
+
+    fn bytes(path: &Path) -> &[u8] {
+        path.as_os_str().as_encoded_bytes()
+    }
+
+    fn check(path: &Path, expected: Result<&Path, Errno>) {
+        for hold in [hold_trusted_links, hold_by_components] {
+            let found = hold(bytes(path)).map(|found| identity(found.as_fd()).unwrap());
+            let expected = expected.map(|path| identity(File::open(path).unwrap().as_fd()).unwrap());
+            assert_eq!(found, expected, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn only_links_of_root_and_of_the_own_user_are_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let base = fs::canonicalize(scratch.path()).unwrap();
+        fs::create_dir_all(base.join("real/sub")).unwrap();
+        fs::write(base.join("file"), "").unwrap();
+        symlink("real", base.join("relative")).unwrap();
+        symlink(base.join("real/sub"), base.join("absolute")).unwrap();
+        symlink("../real", base.join("real/up")).unwrap();
+        symlink("loop", base.join("loop")).unwrap();
+        check(&base.join("real/sub"), Ok(&base.join("real/sub")));
+        check(&base.join("relative/sub"), Ok(&base.join("real/sub")));
+        check(&base.join("relative"), Ok(&base.join("real")));
+        check(&base.join("absolute"), Ok(&base.join("real/sub")));
+        check(&base.join("relative/up/up/sub/"), Ok(&base.join("real/sub")));
+        check(&base.join("loop"), Err(Errno::ELOOP));
+        check(&base.join("file"), Err(Errno::ENOTDIR));
+        check(&base.join("none"), Err(Errno::ENOENT));
+        if is_root() {
+            lchown(base.join("relative"), Some(12_345), None).unwrap();
+            check(&base.join("relative/sub"), Err(Errno::ELOOP));
+            check(&base.join("relative"), Err(Errno::ELOOP));
+        }
+    }
+
+    #[test]
+    fn within_follows_no_link_and_leaves_no_mount() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir(scratch.path().join("d")).unwrap();
+        fs::write(scratch.path().join("f"), "").unwrap();
+        symlink("d", scratch.path().join("l")).unwrap();
+        let dir = File::open(scratch.path()).unwrap();
+        let root = File::open("/").unwrap();
+        for open in [within, within_by_mount] {
+            open(dir.as_fd(), c"d", Purpose::List).unwrap();
+            open(dir.as_fd(), c"f", Purpose::Read).unwrap();
+            let link = open(dir.as_fd(), c"l", Purpose::Hold).unwrap();
+            assert_eq!(stat(link.as_fd()).unwrap().kind, Kind::Symlink);
+            assert_eq!(open(dir.as_fd(), c"l", Purpose::Read).unwrap_err(), Errno::ELOOP);
+            assert!(open(dir.as_fd(), c"l", Purpose::List).is_err());
+            assert_eq!(open(dir.as_fd(), c"f", Purpose::List).unwrap_err(), Errno::ENOTDIR);
+            for purpose in [Purpose::Hold, Purpose::List] {
+                assert_eq!(open(root.as_fd(), c"proc", purpose).unwrap_err(), Errno::EXDEV);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Moving the bytes of one file into another: as little through this process as the kernel allows.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Errno, retry};
+
+/// Makes `to` share the whole data of `from` (`ioctl_ficlone(2)`): at once, and without room.
+///
+/// # Errors
+/// EOPNOTSUPP, EXDEV, EINVAL, ENOTTY where it cannot be done; nothing has changed then.
+pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: FICLONE takes a descriptor and touches no memory (ioctl_ficlone(2)).
+    retry(|| Errno::result(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) })).map(drop)
+}
+
+/// Copies up to `len` bytes at `offset` of `from` to the same place in `to`, within the kernel
+/// (`copy_file_range(2)`). Returns how many were copied; 0 at the end of the file.
+///
+/// # Errors
+/// EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EPERM where it cannot be done and read and write can; ENOSPC,
+/// EDQUOT, EIO, EFBIG.
+pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, len: usize) -> Result<usize, Errno> {
+    let start = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let copied = retry(|| {
+        let (mut read_at, mut write_at) = (start, start);
+        // SAFETY: both offsets are loff_t that live during the call (copy_file_range(2)).
+        let outcome = unsafe {
+            libc::syscall(
+                libc::SYS_copy_file_range,
+                from.as_raw_fd(),
+                &raw mut read_at,
+                to.as_raw_fd(),
+                &raw mut write_at,
+                len,
+                0,
+            )
+        };
+        Errno::result(outcome)
+    })?;
+    Ok(usize::try_from(copied).unwrap_or_default())
+}
+
+/// Reads at an offset. Returns how many bytes; 0 at the end of the file.
+///
+/// # Errors
+/// EIO, EISDIR.
+pub fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let size = retry(|| {
+        // SAFETY: the buffer may be written up to its length (pread(2)).
+        Errno::result(unsafe {
+            libc::pread64(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset)
+        })
+    })?;
+    Ok(usize::try_from(size).unwrap_or_default())
+}
+
+/// Writes all of `buffer` at an offset.
+///
+/// # Errors
+/// ENOSPC, EDQUOT, EFBIG, EIO; a part may have been written.
+pub fn write_all_at(fd: BorrowedFd<'_>, mut buffer: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !buffer.is_empty() {
+        let at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+        let size = retry(|| {
+            // SAFETY: the buffer may be read up to its length (pwrite(2)).
+            Errno::result(unsafe { libc::pwrite64(fd.as_raw_fd(), buffer.as_ptr().cast(), buffer.len(), at) })
+        })?;
+        let size = usize::try_from(size).unwrap_or_default();
+        if size == 0 {
+            return Err(Errno::EIO);
+        }
+        buffer = &buffer[size..];
+        offset += size as u64;
+    }
+    Ok(())
+}
+
+/// The next stretch of data at or behind `offset`, as start and end; `None` when only a hole, or
+/// nothing, follows. Where the filesystem does not know holes, all of it is data (`lseek(2)`).
+///
+/// # Errors
+/// EINVAL where it does not even know the question.
+pub fn next_data(fd: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+    let Some(start) = seek(fd, offset, libc::SEEK_DATA)? else { return Ok(None) };
+    let end = seek(fd, start, libc::SEEK_HOLE)?;
+    Ok(end.map(|end| (start, end)))
+}
+
+fn seek(fd: BorrowedFd<'_>, offset: u64, whence: libc::c_int) -> Result<Option<u64>, Errno> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    // SAFETY: lseek(2) takes no memory.
+    match retry(|| Errno::result(unsafe { libc::lseek64(fd.as_raw_fd(), offset, whence) })) {
+        Ok(found) => Ok(u64::try_from(found).ok()),
+        // Behind the end, or no more data.
+        Err(Errno::ENXIO) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes a file this long; what is added is a hole.
+///
+/// # Errors
+/// EFBIG, EIO, ENOSPC.
+pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+    let len = i64::try_from(len).map_err(|_| Errno::EFBIG)?;
+    // SAFETY: ftruncate(2) takes no memory.
+    retry(|| Errno::result(unsafe { libc::ftruncate64(fd.as_raw_fd(), len) })).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read, Seek, SeekFrom, Write};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn holes_are_found_and_ranges_copied() {
+        let mut from = tempfile::tempfile().unwrap();
+        from.seek(SeekFrom::Start(1 << 20)).unwrap();
+        from.write_all(b"data").unwrap();
+        from.set_len(3 << 20).unwrap();
+        let mut to = tempfile::tempfile().unwrap();
+        let mut at = 0;
+        let mut stretches = 0;
+        while let Some((start, end)) = next_data(from.as_fd(), at).unwrap() {
+            let mut offset = start;
+            while offset < end {
+                let len = usize::try_from(end - offset).unwrap();
+                let copied = copy_range(from.as_fd(), to.as_fd(), offset, len).unwrap();
+                assert!(copied > 0);
+                offset += copied as u64;
+            }
+            stretches += 1;
+            at = end;
+        }
+        assert!(stretches >= 1);
+        set_len(to.as_fd(), 3 << 20).unwrap();
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        from.rewind().unwrap();
+        to.rewind().unwrap();
+        from.read_to_end(&mut expected).unwrap();
+        to.read_to_end(&mut found).unwrap();
+        assert!(expected == found);
+        assert_eq!(next_data(from.as_fd(), 4 << 20), Ok(None));
+    }
+
+    #[test]
+    fn reads_and_writes_have_their_place() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("f");
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+        write_all_at(file.as_fd(), b"abc", 2).unwrap();
+        let mut buffer = [9; 8];
+        assert_eq!(read_at(file.as_fd(), &mut buffer, 1), Ok(4));
+        assert_eq!(&buffer[..4], b"\0abc");
+        assert_eq!(read_at(file.as_fd(), &mut buffer, 5), Ok(0));
+    }
+
+    #[test]
+    fn a_reflink_shares_or_changes_nothing() {
+        let mut from = tempfile::tempfile().unwrap();
+        from.write_all(b"abc").unwrap();
+        let to = tempfile::tempfile().unwrap();
+        let len = match reflink(from.as_fd(), to.as_fd()) {
+            Ok(()) => 3,
+            Err(errno) => {
+                assert!(matches!(errno, Errno::EOPNOTSUPP | Errno::EXDEV | Errno::EINVAL | Errno::ENOTTY));
+                0
+            }
+        };
+        assert_eq!(to.metadata().unwrap().len(), len);
+    }
+}
