@@ -3,11 +3,13 @@
 //! Nothing waits for a time, everything for a condition with a deadline; [`scratch`] has the helpers.
 //! That something does not happen is shown by something later that does: events keep their order.
 
+mod attacks;
 mod basics;
 mod children;
 mod command_line;
 mod configuration;
 mod events;
+mod files;
 mod fuse;
 mod hostile_names;
 mod life;

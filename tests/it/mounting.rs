@@ -32,6 +32,12 @@ impl Mount {
         Self { point: point.into() }
     }
 
+    /// It is somewhere else, since a directory above it was renamed.
+    pub fn moved(mut self, point: impl Into<PathBuf>) -> Self {
+        self.point = point.into();
+        self
+    }
+
     /// Takes it away, as an administrator does.
     pub fn unmount(self) {
         drop(self);

@@ -103,6 +103,7 @@ pub fn target(place: &Place, rule: &Rule, swept: &Swept) -> Result<Target, Failu
         }
         outcome => {
             let dir = outcome.map_err(|errno| Failure::new("open", &place.path, errno))?;
+            swept.sweep(dir.as_fd());
             return Ok(Target { spot: Spot { dir, name }, made: Vec::new() });
         }
     }
@@ -159,7 +160,8 @@ impl Maker<'_> {
         let path = &self.place.path;
         let failed = |op| move |errno| Failure::new(op, path, errno);
         let mut made: Vec<Spot> = Vec::new();
-        let private = Private::make(parent.as_fd(), path, self.swept)?;
+        self.swept.sweep(parent.as_fd());
+        let private = Private::make(parent.as_fd(), path)?;
         let mut at = self.make_one(private.dir(), NEW)?;
         for name in &names[1..] {
             let name = c_name(name);

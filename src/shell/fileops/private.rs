@@ -49,13 +49,12 @@ pub struct Private<'a> {
 }
 
 impl<'a> Private<'a> {
-    /// Makes one in `parent`, whose path is for failures. Removes what an earlier daemon has left there.
+    /// Makes one in `parent`, whose path is for failures.
     ///
     /// # Errors
     ///
     /// As `mkdir(2)` and `open(2)`.
-    pub fn make(parent: BorrowedFd<'a>, path: &[u8], swept: &Swept) -> Result<Self, Failure> {
-        swept.sweep(parent);
+    pub fn make(parent: BorrowedFd<'a>, path: &[u8]) -> Result<Self, Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         for _ in 0..TRIES {
             let name = random_name();
@@ -129,7 +128,7 @@ fn random_name() -> CString {
 impl Swept {
     /// Removes leftovers in a directory, once. What cannot be removed is nobody's concern but the next
     /// daemon's.
-    fn sweep(&self, parent: BorrowedFd<'_>) {
+    pub fn sweep(&self, parent: BorrowedFd<'_>) {
         let Ok(id) = dir::identity(parent) else { return };
         {
             // A thread that panicked has ended the process.
@@ -193,7 +192,7 @@ mod tests {
     fn it_is_private_and_leaves_nothing() {
         let scratch = tempfile::tempdir().unwrap();
         let parent = File::open(scratch.path()).unwrap();
-        let private = Private::make(parent.as_fd(), b"", &Swept::default()).unwrap();
+        let private = Private::make(parent.as_fd(), b"").unwrap();
         let found = leftovers(scratch.path());
         assert_eq!(found.len(), 1);
         assert_eq!(fs::metadata(&found[0]).unwrap().permissions().mode() & 0o777, 0o700);
@@ -221,16 +220,17 @@ mod tests {
         let unrelated = make("unrelated", "rinotifyd.new", 0o700);
         let parent = File::open(scratch.path()).unwrap();
         let swept = Swept::default();
-        let alive = Private::make(parent.as_fd(), b"", &swept).unwrap();
+        let alive = Private::make(parent.as_fd(), b"").unwrap();
+        swept.sweep(parent.as_fd());
         assert!(!left.exists());
         assert!(open.exists() && other.exists() && unrelated.exists());
         // Another daemon leaves alone what is in use.
-        drop(Private::make(parent.as_fd(), b"", &Swept::default()).unwrap());
+        Swept::default().sweep(parent.as_fd());
         assert!(stat_at(parent.as_fd(), &alive.name).is_ok());
         // Once is enough.
         fs::create_dir(&left).unwrap();
         fs::set_permissions(&left, fs::Permissions::from_mode(0o700)).unwrap();
-        drop(Private::make(parent.as_fd(), b"", &swept).unwrap());
+        swept.sweep(parent.as_fd());
         assert!(left.exists());
     }
 }

@@ -32,7 +32,7 @@ impl Workshop<'_> {
     pub(super) fn copy(&mut self, from: &Spot, target: &Target) -> Result<(), Failure> {
         let found = self.source(from)?;
         self.check_free(&target.spot, &found)?;
-        let private = Private::make(target.spot.dir(), self.target_path(), self.swept)?;
+        let private = Private::make(target.spot.dir(), self.target_path())?;
         self.copy_into(from, &private)?;
         self.put(private.dir(), NEW, &found, &target.spot, &private)?;
         self.sync_dir(&target.spot)
@@ -197,7 +197,7 @@ impl Workshop<'_> {
     /// Renames what was looked at, and nothing else.
     fn rename_held(&mut self, from: &Spot, was: &Stat, spot: &Spot) -> Result<(), Failure> {
         if self.rule.replace && was.kind == Kind::Directory {
-            let private = Private::make(spot.dir(), self.target_path(), self.swept)?;
+            let private = Private::make(spot.dir(), self.target_path())?;
             self.put(from.dir(), &from.name, was, spot, &private)?;
         } else if self.rule.replace {
             file::rename(from.dir(), &from.name, spot.dir(), &spot.name, Existing::Replace)
@@ -224,7 +224,7 @@ impl Workshop<'_> {
         // What cannot be removed in the end is not copied in the first place.
         file::check_writable(from.dir())
             .map_err(|errno| Failure::new("delete", self.source_path(), errno))?;
-        let private = Private::make(target.spot.dir(), self.target_path(), self.swept)?;
+        let private = Private::make(target.spot.dir(), self.target_path())?;
         let copied = self.copy_into(from, &private)?;
         if copied.id != found.id {
             return Err(Failure::refused(self.verb, self.source_path(), "it was replaced meanwhile"));

@@ -1,0 +1,387 @@
+//! A user with a directory of their own, in which a daemon that runs as root moves, copies and deletes:
+//! whatever they put in the place of what, nothing outside of it is touched, and nothing that they may
+//! not read comes out.
+//!
+//! The attacker is a thread of the test with another user's rights, that changes things as fast as it
+//! can while the daemon works.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::files::{config, tree};
+use crate::mounting::Mount;
+use crate::scratch::{Daemon, Scratch, is_root};
+
+/// A user without rights; it need not be in any database.
+const USER: u32 = 54_321;
+
+/// What only root may read.
+const SECRET: &str = "only root knows this";
+
+/// So many operations the daemon carries out in each attack. Names are new each time: a task that is
+/// set off again and again is slowed down.
+const OPERATIONS: usize = 400;
+
+/// A directory of root's with a secret, and one of the attacker's, in which the daemon works.
+struct Scene {
+    scratch: Scratch,
+    victim: Vec<(PathBuf, Victim)>,
+}
+
+/// What must stay as it is.
+type Victim = (u32, u32, u32, u64, Option<String>);
+
+fn victim(path: &Path) -> Victim {
+    let found = fs::symlink_metadata(path).unwrap();
+    let text = if found.is_file() { fs::read_to_string(path).ok() } else { None };
+    (found.mode(), found.uid(), found.gid(), found.nlink(), text)
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.open_to_all();
+        for name in ["in", "out", "spare"] {
+            chown(scratch.dir(name), Some(USER), Some(USER)).unwrap();
+        }
+        // As the tree that is attacked, with the same names in it.
+        scratch.dir("victim/sub/sub");
+        for name in ["victim/file", "victim/sub/file", "victim/sub/sub/file"] {
+            fs::set_permissions(scratch.write(name, SECRET), PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        let all = tree(&scratch.path("victim")).into_iter().map(|name| scratch.path("victim").join(name));
+        let victim = all.map(|path| (path.clone(), victim(&path))).collect();
+        Self { scratch, victim }
+    }
+
+    fn start(&self, scheduler: &str, rules: &str) -> Daemon {
+        Daemon::start_ready(&self.scratch, &uncancelled(scheduler, rules), &[])
+    }
+
+    /// Nothing of the victim has changed or been added, and its secret is nowhere else.
+    fn check(&self, daemon: Daemon) {
+        let log = daemon.stop();
+        for (path, was) in &self.victim {
+            assert_eq!(&victim(path), was, "{}\n{log}", path.display());
+        }
+        assert_eq!(tree(&self.scratch.path("victim")).len(), self.victim.len(), "{log}");
+        for dir in ["in", "out", "spare"] {
+            for name in tree(&self.scratch.path(dir)) {
+                let path = self.scratch.path(dir).join(name);
+                let found = fs::symlink_metadata(&path).unwrap();
+                let told = found.is_file() && fs::read(&path).unwrap() == SECRET.as_bytes();
+                assert!(!told, "{} tells the secret\n{log}", path.display());
+            }
+        }
+    }
+}
+
+/// What the attacker does is to cancel nothing.
+fn uncancelled(scheduler: &str, rules: &str) -> String {
+    let text = config(scheduler, rules);
+    let lines = text.lines().filter(|line| !line.contains("cancel:"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Something that is done over and over until the value is dropped.
+struct Attack {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Attack {
+    fn new(mut attack: impl FnMut(usize) + Send + 'static) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                become_user();
+                let mut round = 0;
+                while !over.load(Ordering::Relaxed) {
+                    attack(round);
+                    round += 1;
+                }
+            }
+        });
+        Self { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// Takes this thread's rights away; the C library's functions would take those of all threads.
+#[allow(unsafe_code, reason = "the rights of a single thread")]
+fn become_user() {
+    // SAFETY: these calls take numbers, and no memory (setresuid(2)).
+    let outcomes = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            libc::syscall(libc::SYS_setresgid, USER, USER, USER),
+            libc::syscall(libc::SYS_setresuid, USER, USER, USER),
+        ]
+    };
+    assert_eq!(outcomes, [0; 3]);
+}
+
+/// Both names change places.
+fn exchange(one: &Path, other: &Path) {
+    let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+    let here = nix::fcntl::AT_FDCWD;
+    // One of them may be gone: that is what the daemon is for.
+    let _ = nix::fcntl::renameat2(here, one, here, other, flags);
+}
+
+/// Whatever it is.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+}
+
+fn rule(name: &str, action: &str, more: &str) -> String {
+    let dst = if action == "delete" { "" } else { "dst_re = @/out/\\g<path>\nauto_create = yes\n" };
+    format!("[rule {name}]\naction = {action}\nsrc_re = ^@/in/(?P<path>.*)\\.{name}$\n{dst}{more}\n")
+}
+
+/// Every operation, with and without attributes.
+fn all_rules() -> String {
+    let attributes = "filemode = 0666\ndirmode = 0777\nuser = 54321\ngroup = 54321\noverride = yes";
+    [
+        rule("move", "move", ""),
+        rule("set", "move", attributes),
+        rule("copy", "copy", "override = yes"),
+        rule("give", "copy", attributes),
+        rule("delete", "delete", "rec = yes"),
+    ]
+    .concat()
+}
+
+const ENDINGS: [&str; 5] = ["move", "set", "copy", "give", "delete"];
+
+#[test]
+fn a_file_that_becomes_a_link_leads_nowhere() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scene = Scene::new();
+    let mut daemon = scene.start("", &all_rules());
+    let (dir, spare) = (scene.scratch.path("in"), scene.scratch.path("spare"));
+    let secret = scene.scratch.path("victim/file");
+    let attacks: Vec<Attack> = (0..2)
+        .map(|thread| {
+            let (dir, spare, secret) = (dir.clone(), spare.clone(), secret.clone());
+            Attack::new(move |round| {
+                let name = dir.join(format!("{thread}-{round}.{}", ENDINGS[round % 5]));
+                let link = spare.join(format!("link{thread}"));
+                remove(&link);
+                remove(&name);
+                let _ = symlink(&secret, &link);
+                let _ = fs::write(&name, "mine");
+                for _ in 0..20 {
+                    exchange(&name, &link);
+                }
+                let _ = fs::rename(&link, &name);
+            })
+        })
+        .collect();
+    daemon.wait_lines(OPERATIONS, "task f");
+    drop(attacks);
+    scene.check(daemon);
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_leads_nowhere() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scene = Scene::new();
+    let scratch = &scene.scratch;
+    let rules = ENDINGS.map(|ending| {
+        let more = "filemode = 0666\nuser = 54321\n";
+        let action = match ending {
+            "set" => "move",
+            "give" => "copy",
+            action => action,
+        };
+        let more = if ["set", "give"].contains(&ending) { more } else { "" };
+        let replace = if action == "delete" { "" } else { "override = yes\n" };
+        // The names below are those of the victim.
+        let rule = rule(ending, action, &format!("{more}{replace}"));
+        let rule = rule.replace(&format!("\\.{ending}$"), &format!("/{ending}/file$"));
+        rule.replace("\\g<path>", &format!("\\g<path>/{ending}/file"))
+    });
+    let mut daemon = scene.start("", &rules.concat());
+    for ending in ENDINGS {
+        scratch.dir(format!("victim/{ending}"));
+        scratch.write(format!("victim/{ending}/file"), SECRET);
+    }
+    let victims = tree(&scratch.path("victim")).len();
+    let attacks: Vec<Attack> = ["in", "out"]
+        .map(|side| {
+            let (dir, spare) = (scratch.path(side), scratch.path("spare").join(side));
+            let victim = scratch.path("victim");
+            Attack::new(move |round| {
+                let name = dir.join(format!("d{round}"));
+                remove(&spare);
+                let _ = symlink(&victim, &spare);
+                for ending in ENDINGS {
+                    let _ = fs::create_dir_all(name.join(ending));
+                    if side == "in" {
+                        let _ = fs::write(name.join(ending).join("file"), "mine");
+                    }
+                }
+                for _ in 0..20 {
+                    exchange(&name, &spare);
+                }
+                if fs::symlink_metadata(&name).is_ok_and(|found| found.is_symlink()) {
+                    remove(&name);
+                }
+            })
+        })
+        .into();
+    daemon.wait_lines(OPERATIONS, "task f");
+    drop(attacks);
+    for ending in ENDINGS {
+        assert_eq!(scratch.read(format!("victim/{ending}/file")), SECRET);
+    }
+    assert_eq!(tree(&scratch.path("victim")).len(), victims, "{}", daemon.log());
+    for ending in ENDINGS {
+        fs::remove_dir_all(scratch.path(format!("victim/{ending}"))).unwrap();
+    }
+    scene.check(daemon);
+}
+
+#[test]
+fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scene = Scene::new();
+    let mut daemon = scene.start("dirs = yes\nfiles = no", &all_rules());
+    let (dir, spare, victim) =
+        (scene.scratch.path("in"), scene.scratch.path("spare"), scene.scratch.path("victim"));
+    let names = |round: usize| format!("{}.{}", round % 6, ENDINGS[round % 5]);
+    let swap = {
+        let (dir, spare, victim) = (dir.clone(), spare.clone(), victim.clone());
+        Attack::new(move |round| {
+            let link = spare.join("link");
+            remove(&link);
+            let _ = symlink(if round % 2 == 0 { &victim } else { Path::new("..") }, &link);
+            let tree = dir.join(names(round));
+            for inner in ["sub", "sub/sub", "sub/sub/file", "file"] {
+                exchange(&tree.join(inner), &link);
+            }
+        })
+    };
+    let plant = Attack::new(move |round| {
+        let top = spare.join("plant");
+        let _ = fs::create_dir_all(top.join("sub/sub"));
+        for name in ["file", "sub/file", "sub/sub/file"] {
+            let _ = fs::write(top.join(name), "mine");
+        }
+        if fs::rename(&top, dir.join(names(round))).is_err() {
+            remove(&dir.join(names(round)));
+        }
+    });
+    daemon.wait_lines(OPERATIONS / 2, "task f");
+    drop((swap, plant));
+    scene.check(daemon);
+}
+
+#[test]
+fn the_watch_path_itself_may_become_somebody_elses_link() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scene = Scene::new();
+    let scratch = &scene.scratch;
+    let home = scratch.dir("home");
+    chown(&home, Some(USER), Some(USER)).unwrap();
+    let text = config("", &all_rules()).replace("@/in", "@/home/in").replace("@/out", "@/home/out");
+    let mut daemon = Daemon::start_ready(scratch, &text, &[]);
+    let lead = {
+        let (home, victim) = (home.clone(), scratch.path("victim"));
+        Attack::new(move |_| {
+            for name in ["in", "out"] {
+                let _ = symlink(&victim, home.join(name));
+            }
+            thread::yield_now();
+        })
+    };
+    // The daemon sees the victim's files through the link, and leaves them alone.
+    for ending in ENDINGS {
+        let name = format!("victim/file.{ending}");
+        scratch.write(&name, SECRET);
+        daemon.wait_line(&format!("home/in/file.{ending} task_id="));
+    }
+    let lines = daemon.wait_lines(ENDINGS.len(), " error ");
+    assert!(lines.iter().all(|line| line.contains("a symbolic link that is not followed")), "{lines:?}");
+    drop(lead);
+    for ending in ENDINGS {
+        assert_eq!(scratch.read(format!("victim/file.{ending}")), SECRET);
+        fs::remove_file(scratch.path(format!("victim/file.{ending}"))).unwrap();
+    }
+    scene.check(daemon);
+}
+
+#[test]
+fn a_link_to_somebody_elses_file_is_refused() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scene = Scene::new();
+    let scratch = &scene.scratch;
+    let mut daemon = scene.start("dirs = yes", &all_rules());
+    // The kernel may forbid the attacker to make such links (protected_hardlinks, proc(5)); root makes
+    // them here.
+    let secret = scratch.write("secret", SECRET);
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    scratch.dir("spare/tree");
+    fs::hard_link(&secret, scratch.path("spare/tree/file")).unwrap();
+    scratch.rename("spare/tree", "in/tree.set");
+    daemon.wait_lines(1, " error ");
+    scratch.rename("in/tree.set", "in/tree.give");
+    daemon.wait_lines(2, " error ");
+    scratch.rename("in/tree.give", "in/tree");
+    for (count, ending) in [(3, "set"), (4, "give")] {
+        let name = scratch.path(format!("in/file.{ending}"));
+        fs::hard_link(&secret, &name).unwrap();
+        daemon.wait_lines(count, " error ");
+        fs::remove_file(name).unwrap();
+    }
+    for line in daemon.lines(" error ") {
+        assert!(line.contains("it has more than one name (hard link)"), "{line}");
+    }
+    fs::remove_dir_all(scratch.path("in/tree")).unwrap();
+    assert_eq!(victim(&secret), (0o100_600, 0, 0, 1, Some(SECRET.to_owned())));
+    scene.check(daemon);
+}
+
+#[test]
+fn a_mount_point_in_a_tree_is_not_crossed() {
+    if !is_root("a mount point in a tree") {
+        return;
+    }
+    let scene = Scene::new();
+    let scratch = &scene.scratch;
+    let mut daemon = scene.start("dirs = yes", &all_rules());
+    for (count, ending) in (1..).zip(["copy", "give", "set", "delete"]) {
+        scratch.dir("spare/tree/mounted");
+        let at = Mount::bind(&scratch.path("victim"), scratch.path("spare/tree/mounted"));
+        let mount = at.moved(scratch.path(format!("in/tree.{ending}/mounted")));
+        scratch.rename("spare/tree", format!("in/tree.{ending}"));
+        let line = daemon.wait_lines(count, " error ").remove(count - 1);
+        assert!(line.contains("mount points are not crossed"), "{line}");
+        mount.unmount();
+        scratch.rename(format!("in/tree.{ending}"), "spare/tree");
+    }
+    fs::remove_dir_all(scratch.path("spare/tree")).unwrap();
+    scene.check(daemon);
+}
