@@ -11,6 +11,7 @@
 
 mod burst;
 mod child;
+mod files;
 mod flat;
 mod idle;
 mod lab;
@@ -28,7 +29,7 @@ use lab::Lab;
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -38,6 +39,7 @@ const MEASUREMENTS: [Measurement; 9] = [
     ("storm", storm::measure),
     ("setup", setup::measure),
     ("reload", reload::measure),
+    ("files", files::measure),
 ];
 
 fn main() {

@@ -23,7 +23,7 @@ impl Lab {
         let base = if base.is_dir() { base } else { env::temp_dir() };
         let programs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
         fs::create_dir_all(&programs).unwrap();
-        for name in ["reader", "spawn", "table"] {
+        for name in ["reader", "spawn", "table", "mover"] {
             compile(&programs, name, &["-static"]);
         }
         compile(&programs, "child", &["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]);

@@ -126,6 +126,7 @@ fn start(
 ) -> Result<(), Box<dyn std::error::Error>> {
     // Descriptors that came along from whoever started the daemon are not for its children.
     process::close_on_exec_from(3)?;
+    process::survive_file_size_limit()?;
     let _pidfile = pidfile.map(|path| PidFile::acquire(&absolute_path(path))).transpose()?;
     // No unmount is to be blocked by the daemon's working directory.
     env::set_current_dir("/")?;

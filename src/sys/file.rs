@@ -106,7 +106,7 @@ pub enum Existing {
     Exchange,
 }
 
-/// `renameat2(2)`.
+/// `renameat2(2)`, which nothing but a replacement can do without.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EBUSY for a mount point, EINVAL where the filesystem cannot do it that way,
@@ -120,7 +120,7 @@ pub fn rename(
 ) -> Result<(), Errno> {
     let flags = match existing {
         Existing::Keep => libc::RENAME_NOREPLACE,
-        Existing::Replace => 0,
+        Existing::Replace => return retry(|| nix::fcntl::renameat(from, name, to, new_name)),
         Existing::Exchange => libc::RENAME_EXCHANGE,
     };
     retry(|| {

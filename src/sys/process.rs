@@ -102,6 +102,19 @@ pub fn signal_group(group: Pid, sig: Sig) -> Result<(), Errno> {
     Errno::result(unsafe { libc::killpg(group.0, number) }).map(drop)
 }
 
+/// Makes writing beyond the limit of a file's size (`setrlimit(2)`, RLIMIT_FSIZE) an error, EFBIG, and
+/// not the end of the process.
+///
+/// # Errors
+/// None that the kernel documents for this signal.
+pub fn survive_file_size_limit() -> Result<(), Errno> {
+    // SAFETY: SIG_IGN runs no code of ours; children get all signals back as they were (`spawn`).
+    unsafe {
+        nix::sys::signal::signal(nix::sys::signal::Signal::SIGXFSZ, nix::sys::signal::SigHandler::SigIgn)
+    }
+    .map(drop)
+}
+
 /// A pipe for a child's output: the read end does not block, the write end, which the child gets,
 /// does. Returns (read, write).
 ///

@@ -9,6 +9,7 @@ mod children;
 mod command_line;
 mod configuration;
 mod events;
+mod faults;
 mod files;
 mod fuse;
 mod hostile_names;

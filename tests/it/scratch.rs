@@ -119,15 +119,22 @@ impl Scratch {
     }
 }
 
-/// Whether the test runs as root. If not, says on the real standard error what is not tested;
-/// cargo hides what `eprintln!` writes in a test that passes. Where everything has to be tested,
-/// that is a failure.
+/// Whether the test runs as root. If not, says so.
 pub fn is_root(what: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    assert!(std::env::var_os("RINOTIFYD_REQUIRE_TOOLS").is_none(), "only root can test: {what}");
-    let text = format!("\n*** NOT TESTED, because it takes root: {what} ***\n");
+    nix::unistd::geteuid().is_root() || not_tested("root", what)
+}
+
+/// Whether the daemon's system calls can be tampered with. If not, says so.
+pub fn can_tamper(what: &str) -> bool {
+    let found = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
+    is_root(what) && (found || not_tested("strace", what))
+}
+
+/// Says on the real standard error what is not tested; cargo hides what `eprintln!` writes in a test
+/// that passes. Where everything has to be tested, that is a failure.
+fn not_tested(needs: &str, what: &str) -> bool {
+    assert!(std::env::var_os("RINOTIFYD_REQUIRE_TOOLS").is_none(), "only {needs} can test: {what}");
+    let text = format!("\n*** NOT TESTED, because it takes {needs}: {what} ***\n");
     std::io::stderr().write_all(text.as_bytes()).unwrap();
     false
 }
@@ -285,6 +292,12 @@ impl Daemon {
     pub fn wait_ran(&mut self, scratch: &Scratch, name: &str, count: usize) -> Vec<String> {
         self.wait_for(|| scratch.lines(name).len() >= count, &format!("{count} lines in {name}"));
         scratch.lines(name)
+    }
+
+    /// Waits for a condition on what was logged so far, or for the end of the daemon.
+    #[track_caller]
+    pub fn wait_for_log_or_end(&mut self, mut condition: impl FnMut(&str) -> bool) {
+        wait_for(|| condition(&self.log()) || self.child.try_wait().unwrap().is_some(), "the end");
     }
 
     #[track_caller]
