@@ -24,10 +24,12 @@ const SECRET: &str = "only root knows this";
 
 /// So many operations the daemon carries out in each attack. Names are new each time: a task that is
 /// set off again and again is slowed down.
-const OPERATIONS: usize = 400;
+const OPERATIONS: usize = 200;
 
 /// A directory of root's with a secret, and one of the attacker's, in which the daemon works.
 struct Scene {
+    /// In memory: the daemon waits for no disk, and the attacker does not get ahead of it.
+    _memory: Mount,
     scratch: Scratch,
     victim: Vec<(PathBuf, Victim)>,
 }
@@ -44,6 +46,7 @@ fn victim(path: &Path) -> Victim {
 impl Scene {
     fn new() -> Self {
         let scratch = Scratch::new();
+        let _memory = Mount::tmpfs(scratch.path(""));
         scratch.open_to_all();
         for name in ["in", "out", "spare"] {
             chown(scratch.dir(name), Some(USER), Some(USER)).unwrap();
@@ -55,7 +58,7 @@ impl Scene {
         }
         let all = tree(&scratch.path("victim")).into_iter().map(|name| scratch.path("victim").join(name));
         let victim = all.map(|path| (path.clone(), victim(&path))).collect();
-        Self { scratch, victim }
+        Self { _memory, scratch, victim }
     }
 
     fn start(&self, scheduler: &str, rules: &str) -> Daemon {
@@ -87,7 +90,7 @@ fn uncancelled(scheduler: &str, rules: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Something that is done over and over until the value is dropped.
+/// Something that is done over and over, at most until the value is dropped.
 struct Attack {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -101,7 +104,8 @@ impl Attack {
             move || {
                 become_user();
                 let mut round = 0;
-                while !over.load(Ordering::Relaxed) {
+                // No more than the daemon can work off before the test's patience ends.
+                while !over.load(Ordering::Relaxed) && round < 2 * OPERATIONS {
                     attack(round);
                     round += 1;
                 }
@@ -290,7 +294,7 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
             remove(&dir.join(names(round)));
         }
     });
-    daemon.wait_lines(OPERATIONS / 2, "task f");
+    daemon.wait_lines(OPERATIONS, "task f");
     drop((swap, plant));
     scene.check(daemon);
 }
@@ -306,15 +310,12 @@ fn the_watch_path_itself_may_become_somebody_elses_link() {
     chown(&home, Some(USER), Some(USER)).unwrap();
     let text = config("", &all_rules()).replace("@/in", "@/home/in").replace("@/out", "@/home/out");
     let mut daemon = Daemon::start_ready(scratch, &text, &[]);
-    let lead = {
-        let (home, victim) = (home.clone(), scratch.path("victim"));
-        Attack::new(move |_| {
-            for name in ["in", "out"] {
-                let _ = symlink(&victim, home.join(name));
-            }
-            thread::yield_now();
-        })
+    let victim = scratch.path("victim");
+    let lead = move || {
+        become_user();
+        ["in", "out"].iter().for_each(|name| symlink(&victim, home.join(name)).unwrap());
     };
+    thread::spawn(lead).join().unwrap();
     // The daemon sees the victim's files through the link, and leaves them alone.
     for ending in ENDINGS {
         let name = format!("victim/file.{ending}");
@@ -323,7 +324,6 @@ fn the_watch_path_itself_may_become_somebody_elses_link() {
     }
     let lines = daemon.wait_lines(ENDINGS.len(), " error ");
     assert!(lines.iter().all(|line| line.contains("a symbolic link that is not followed")), "{lines:?}");
-    drop(lead);
     for ending in ENDINGS {
         assert_eq!(scratch.read(format!("victim/file.{ending}")), SECRET);
         fs::remove_file(scratch.path(format!("victim/file.{ending}"))).unwrap();
@@ -383,5 +383,28 @@ fn a_mount_point_in_a_tree_is_not_crossed() {
         scratch.rename(format!("in/tree.{ending}"), "spare/tree");
     }
     fs::remove_dir_all(scratch.path("spare/tree")).unwrap();
+    scene.check(daemon);
+}
+
+#[test]
+fn a_set_id_bit_that_was_worth_nothing_is_worth_nothing_in_the_copy() {
+    if !is_root("a filesystem of the attacker's, such as a stick") {
+        return;
+    }
+    let scene = Scene::new();
+    let scratch = &scene.scratch;
+    scratch.dir("in/stick.copy");
+    let _mount = Mount::new(&["-t", "tmpfs", "-o", "nosuid", "tmpfs"], scratch.path("in/stick.copy"));
+    let shell = scratch.write("in/stick.copy/shell", "");
+    let other = scratch.write("in/stick.copy/other.copy", "");
+    for path in [&shell, &other] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o6755)).unwrap();
+    }
+    let mut daemon = scene.start("dirs = yes", &all_rules());
+    daemon.wait_lines(2, "task finished");
+    for name in ["out/stick/shell", "out/stick/other.copy", "out/stick.copy/other"] {
+        let mode = fs::metadata(scratch.path(name)).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o755, "{name}\n{}", daemon.log());
+    }
     scene.check(daemon);
 }

@@ -47,11 +47,10 @@ pub struct To<'a> {
 }
 
 impl<'a> Copy<'a> {
-    /// Begins to copy things from the filesystem that `from` is on.
+    /// Nothing is copied yet.
     #[must_use]
-    pub fn new(rule: &'a Rule, op: &'static str, control: &'a Control, from: BorrowedFd<'_>) -> Self {
-        let nosuid = file::is_nosuid(from).unwrap_or(true);
-        Self { rule, op, control, not_kept: NotKept::new(), entries: 0, nosuid, linked: HashMap::new() }
+    pub fn new(rule: &'a Rule, op: &'static str, control: &'a Control) -> Self {
+        Self { rule, op, control, not_kept: NotKept::new(), entries: 0, nosuid: true, linked: HashMap::new() }
     }
 
     /// Copies what has this name, whatever it is, and sees that it is on the disk. Returns what it
@@ -72,10 +71,13 @@ impl<'a> Copy<'a> {
         match found.kind {
             Kind::Directory => {
                 let top = open_child(dir, name).map_err(failed("open"))?;
+                // Of what is open: the name itself may be a mount point.
+                self.nosuid = file::is_nosuid(top.as_fd()).unwrap_or(true);
                 self.tree(&top, to, path)?;
             }
             Kind::File => {
                 let open = file::open(dir, name).map_err(failed("open"))?;
+                self.nosuid = file::is_nosuid(open.as_fd()).unwrap_or(true);
                 self.control.expect(found.size);
                 let (copy, found) = self.file(&open, to, path)?;
                 file::sync(copy.as_fd()).map_err(failed("fsync"))?;

@@ -5,7 +5,7 @@
 //! is complete and on the disk.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::Workshop;
 use super::attributes;
@@ -21,6 +21,7 @@ use crate::sys::file::{self, Existing};
 use crate::sys::stat::{Kind, Stat, stat, stat_at};
 use crate::sys::writer::{Writer, writer};
 
+const REPLACED: &str = "it was replaced meanwhile";
 const IN_THE_WAY: &str = "a directory is in the way, and only files are replaced by files";
 
 impl Workshop<'_> {
@@ -155,43 +156,44 @@ impl Workshop<'_> {
         Ok(())
     }
 
+    /// Moves within a filesystem, with the rule's owner and modes, or over what is there.
     fn rename_and_set(&mut self, from: &Spot, found: &Stat, target: &Target) -> Result<(), Failure> {
-        let path = self.source_path().to_vec();
-        let failed = |op| {
-            let path = &path;
-            move |errno| Failure::new(op, path, errno)
-        };
-        let same_device = stat(target.spot.dir()).is_ok_and(|dir| dir.id.dev == found.id.dev);
-        if !same_device {
+        let device = |spot: &Spot| stat(spot.dir()).map(|dir| dir.id.dev);
+        if device(from) != device(&target.spot) {
             return self.move_across(from, found, target);
         }
-        let held = file::hold(from.dir(), &from.name).map_err(failed("open"))?;
-        let was = stat(held.as_fd()).map_err(failed("stat"))?;
+        let path = self.operation.source.path.as_slice();
+        let held = file::hold(from.dir(), &from.name).map_err(|errno| Failure::new("open", path, errno))?;
+        let was = stat(held.as_fd()).map_err(|errno| Failure::new("stat", path, errno))?;
         if was.id != found.id {
-            return Err(Failure::refused(self.verb, &path, "it was replaced meanwhile"));
+            return Err(Failure::refused(self.verb, path, REPLACED));
         }
-        attributes::check_links(self.rule, &was, self.verb, &path)?;
-        let is_tree = was.kind == Kind::Directory && attributes::are_set_by(self.rule);
-        let tree = if is_tree { Some(settle::prepare(self, from)?) } else { None };
-        let set = if is_tree {
-            settle::close(&held, &path)
+        attributes::check_links(self.rule, &was, self.verb, path)?;
+        let outcome = if was.kind == Kind::Directory && attributes::are_set_by(self.rule) {
+            self.rename_and_set_tree(from, &held, &was, &target.spot)
         } else {
-            attributes::set(self.rule, held.as_fd(), &was, &path)
+            attributes::set(self.rule, held.as_fd(), &was, path)
+                .and_then(|()| self.rename_held(from, &was, &target.spot))
         };
-        let moved = set.and_then(|()| self.rename_held(from, &was, &target.spot));
-        let settled = moved.and_then(|()| match tree {
-            None => Ok(()),
-            Some(top) => settle::settle(self, top, held.as_fd(), &was)
-                .inspect_err(|_| self.take_back(from, &target.spot)),
-        });
-        match settled {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                attributes::restore(held.as_fd(), &was);
-                // The same device, but another mount of it.
-                if failure.is(Errno::EXDEV) { self.move_across(from, found, target) } else { Err(failure) }
-            }
-        }
+        outcome.or_else(|failure| {
+            attributes::restore(held.as_fd(), &was);
+            // The same device, but another mount of it.
+            if failure.is(Errno::EXDEV) { self.move_across(from, found, target) } else { Err(failure) }
+        })
+    }
+
+    /// A tree is closed to everybody, moved, given its attributes, and opened again.
+    fn rename_and_set_tree(
+        &mut self,
+        from: &Spot,
+        held: &OwnedFd,
+        was: &Stat,
+        spot: &Spot,
+    ) -> Result<(), Failure> {
+        let top = settle::prepare(self, from)?;
+        settle::close(held, self.source_path())?;
+        self.rename_held(from, was, spot)?;
+        settle::settle(self, top, held.as_fd(), was).inspect_err(|_| take_back(from, spot))
     }
 
     /// Renames what was looked at, and nothing else.
@@ -208,15 +210,10 @@ impl Workshop<'_> {
         match stat_at(spot.dir(), &spot.name) {
             Ok(now) if now.id == was.id => Ok(()),
             _ => {
-                self.take_back(from, spot);
-                Err(Failure::refused(self.verb, self.source_path(), "it was replaced meanwhile"))
+                take_back(from, spot);
+                Err(Failure::refused(self.verb, self.source_path(), REPLACED))
             }
         }
-    }
-
-    /// Back to where it came from, if nothing else is there by now.
-    fn take_back(&self, from: &Spot, spot: &Spot) {
-        let _ = rename_new(spot.dir(), &spot.name, from);
     }
 
     /// To another filesystem: a copy, and then the source is removed.
@@ -227,7 +224,7 @@ impl Workshop<'_> {
         let private = Private::make(target.spot.dir(), self.target_path())?;
         let copied = self.copy_into(from, &private)?;
         if copied.id != found.id {
-            return Err(Failure::refused(self.verb, self.source_path(), "it was replaced meanwhile"));
+            return Err(Failure::refused(self.verb, self.source_path(), REPLACED));
         }
         if copied.kind == Kind::File && writer(from.dir(), &from.name) == Ok(Writer::Somebody) {
             let reason = "somebody is writing to it, and on another filesystem that would be lost";
@@ -248,7 +245,7 @@ impl Workshop<'_> {
         let path = self.source_path();
         if copied.kind == Kind::Directory {
             let times = !self.not_kept.contains("times");
-            return settle::remove_copied(from, spot, times, path, self.control);
+            return settle::remove_copied(from, copied.id, spot, times, path, self.control);
         }
         let now = stat_at(from.dir(), &from.name).map_err(|errno| Failure::new("stat", path, errno))?;
         if (now.id, now.size, now.mtime_ns) != (copied.id, copied.size, copied.mtime_ns) {
@@ -258,7 +255,7 @@ impl Workshop<'_> {
     }
 
     fn copy_into(&mut self, from: &Spot, private: &Private<'_>) -> Result<Stat, Failure> {
-        let mut copy = Copy::new(self.rule, self.verb, self.control, from.dir());
+        let mut copy = Copy::new(self.rule, self.verb, self.control);
         let to = To { dir: private.dir(), name: NEW };
         let path = self.operation.source.path.as_slice();
         let outcome = copy.whatever(from.dir(), &from.name, to, path);
@@ -275,6 +272,11 @@ impl Workshop<'_> {
             Err(errno) => Err(Failure::new("fsync", self.target_path(), errno)),
         }
     }
+}
+
+/// Back to where it came from, if nothing else is there by now.
+fn take_back(from: &Spot, spot: &Spot) {
+    let _ = rename_new(spot.dir(), &spot.name, from);
 }
 
 /// Gives something a name that nothing else has. Where the filesystem cannot tell (EINVAL), a file is

@@ -13,7 +13,7 @@ use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file;
 use crate::sys::resolve::{Purpose, within};
-use crate::sys::stat::{Kind, Stat, stat, stat_at};
+use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
 
 /// While its contents are given their attributes, a directory is closed to everybody.
 const CLOSED: u32 = 0o700;
@@ -86,14 +86,15 @@ fn set(shop: &Workshop<'_>, held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Fai
     attributes::set(shop.rule, held, &found, path)
 }
 
-/// Removes a tree as far as the copy at `spot` holds the same: what was added or changed since it was
-/// copied stays. `times`: the copy has the times of the original.
+/// Removes a tree, which must still be `id`, as far as the copy at `spot` holds the same: what was added
+/// or changed since it was copied stays. `times`: the copy has the times of the original.
 ///
 /// # Errors
 ///
 /// That something stays, or cannot be removed.
 pub fn remove_copied(
     from: &Spot,
+    id: FileId,
     spot: &Spot,
     times: bool,
     path: &[u8],
@@ -101,6 +102,9 @@ pub fn remove_copied(
 ) -> Result<(), Failure> {
     let failed = |errno| Failure::new("open", path, errno);
     let top = open_child(from.dir(), &from.name).map_err(failed)?;
+    if stat(top.as_fd()).map_err(failed)?.id != id {
+        return Err(Failure::refused("delete", path, "it was replaced meanwhile"));
+    }
     let copy = open_child(spot.dir(), &spot.name).map_err(failed)?;
     let mut walk = Walk::new(top, "delete", path, control)?;
     let mut copies = Chain::new(copy).map_err(failed)?;

@@ -566,3 +566,28 @@ fn an_operation_that_is_told_to_end_leaves_all_as_it_was() {
     }
     check_planted(&bench.from("t"));
 }
+
+#[test]
+fn only_the_tree_that_was_copied_is_removed() {
+    let bench = Bench::new();
+    let spot = |dir: &tempfile::TempDir| place::source(&place(dir.path(), "t")).unwrap();
+    for dir in [&bench.from, &bench.to] {
+        plant(&dir.path().join("t"));
+    }
+    let id = |dir: &tempfile::TempDir| crate::sys::stat::stat_at(spot(dir).dir(), c"t").unwrap().id;
+    let remove = |id| {
+        let control = Control::default();
+        settle::remove_copied(&spot(&bench.from), id, &spot(&bench.to), false, b"t", &control)
+    };
+    let text = remove(id(&bench.to)).unwrap_err().to_string();
+    assert_eq!(text, "delete \"t\": it was replaced meanwhile");
+    check_planted(&bench.from("t"));
+    fs::write(bench.from("t/sub/new"), "new").unwrap();
+    fs::write(bench.from("t/sub/file"), "changed").unwrap();
+    fs::write(bench.to("t/sub/file"), "other size").unwrap();
+    let text = remove(id(&bench.from)).unwrap_err().to_string();
+    assert!(text.ends_with("it was changed meanwhile, and stays"), "{text}");
+    assert_eq!(fs::read_to_string(bench.from("t/sub/new")).unwrap(), "new");
+    assert_eq!(fs::read_to_string(bench.from("t/sub/file")).unwrap(), "changed");
+    assert!(!bench.from("t/fifo").exists());
+}
