@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::files::{config, tree};
@@ -93,26 +93,45 @@ fn uncancelled(scheduler: &str, rules: &str) -> String {
 /// Something that is done over and over, at most until the value is dropped.
 struct Attack {
     over: Arc<AtomicBool>,
+    /// How many operations have ended.
+    ended: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Attack {
-    fn new(mut attack: impl FnMut(usize) + Send + 'static) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
+    /// `attack` gets the number of the round, and what to do between two exchanges of names: it says
+    /// whether the daemon is still busy with earlier rounds, so that it is attacked in the middle of its
+    /// work, and never left with more than it can do.
+    fn new(mut attack: impl FnMut(usize, &dyn Fn() -> bool) + Send + 'static) -> Self {
+        let (over, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = thread::spawn({
-            let over = Arc::clone(&over);
+            let (over, ended) = (Arc::clone(&over), Arc::clone(&ended));
             move || {
                 become_user();
                 let mut round = 0;
-                // No more than the daemon can work off before the test's patience ends.
-                while !over.load(Ordering::Relaxed) && round < 2 * OPERATIONS {
-                    attack(round);
+                while !over.load(Ordering::Relaxed) {
+                    attack(round, &|| {
+                        thread::yield_now();
+                        !over.load(Ordering::Relaxed) && ended.load(Ordering::Relaxed) < round
+                    });
                     round += 1;
                 }
             }
         });
-        Self { over, thread: Some(thread) }
+        Self { over, ended, thread: Some(thread) }
     }
+}
+
+/// Waits until enough operations have ended, and tells the attackers how many it were.
+fn withstand(daemon: &mut Daemon, attacks: Vec<Attack>) {
+    daemon.wait_for_log(
+        |log| {
+            let ended = log.lines().filter(|line| line.contains("task f")).count();
+            attacks.iter().for_each(|attack| attack.ended.store(ended, Ordering::Relaxed));
+            ended >= OPERATIONS
+        },
+        "operations",
+    );
 }
 
 impl Drop for Attack {
@@ -181,22 +200,21 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
     let attacks: Vec<Attack> = (0..2)
         .map(|thread| {
             let (dir, spare, secret) = (dir.clone(), spare.clone(), secret.clone());
-            Attack::new(move |round| {
+            Attack::new(move |round, busy| {
                 let name = dir.join(format!("{thread}-{round}.{}", ENDINGS[round % 5]));
                 let link = spare.join(format!("link{thread}"));
                 remove(&link);
                 remove(&name);
                 let _ = symlink(&secret, &link);
                 let _ = fs::write(&name, "mine");
-                for _ in 0..20 {
+                exchange(&name, &link);
+                while busy() {
                     exchange(&name, &link);
                 }
-                let _ = fs::rename(&link, &name);
             })
         })
         .collect();
-    daemon.wait_lines(OPERATIONS, "task f");
-    drop(attacks);
+    withstand(&mut daemon, attacks);
     scene.check(daemon);
 }
 
@@ -231,7 +249,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
         .map(|side| {
             let (dir, spare) = (scratch.path(side), scratch.path("spare").join(side));
             let victim = scratch.path("victim");
-            Attack::new(move |round| {
+            Attack::new(move |round, busy| {
                 let name = dir.join(format!("d{round}"));
                 remove(&spare);
                 let _ = symlink(&victim, &spare);
@@ -241,7 +259,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
                         let _ = fs::write(name.join(ending).join("file"), "mine");
                     }
                 }
-                for _ in 0..20 {
+                while busy() {
                     exchange(&name, &spare);
                 }
                 if fs::symlink_metadata(&name).is_ok_and(|found| found.is_symlink()) {
@@ -250,8 +268,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
             })
         })
         .into();
-    daemon.wait_lines(OPERATIONS, "task f");
-    drop(attacks);
+    withstand(&mut daemon, attacks);
     for ending in ENDINGS {
         assert_eq!(scratch.read(format!("victim/{ending}/file")), SECRET);
     }
@@ -271,20 +288,23 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
     let mut daemon = scene.start("dirs = yes\nfiles = no", &all_rules());
     let (dir, spare, victim) =
         (scene.scratch.path("in"), scene.scratch.path("spare"), scene.scratch.path("victim"));
-    let names = |round: usize| format!("{}.{}", round % 6, ENDINGS[round % 5]);
+    let names = |round: usize| format!("{round}.{}", ENDINGS[round % 5]);
     let swap = {
         let (dir, spare, victim) = (dir.clone(), spare.clone(), victim.clone());
-        Attack::new(move |round| {
+        Attack::new(move |round, busy| {
             let link = spare.join("link");
             remove(&link);
             let _ = symlink(if round % 2 == 0 { &victim } else { Path::new("..") }, &link);
             let tree = dir.join(names(round));
-            for inner in ["sub", "sub/sub", "sub/sub/file", "file"] {
+            for inner in ["sub", "sub/sub", "sub/sub/file", "file"].iter().cycle() {
                 exchange(&tree.join(inner), &link);
+                if !busy() {
+                    break;
+                }
             }
         })
     };
-    let plant = Attack::new(move |round| {
+    let plant = Attack::new(move |round, busy| {
         let top = spare.join("plant");
         let _ = fs::create_dir_all(top.join("sub/sub"));
         for name in ["file", "sub/file", "sub/sub/file"] {
@@ -293,9 +313,9 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
         if fs::rename(&top, dir.join(names(round))).is_err() {
             remove(&dir.join(names(round)));
         }
+        while busy() {}
     });
-    daemon.wait_lines(OPERATIONS, "task f");
-    drop((swap, plant));
+    withstand(&mut daemon, vec![swap, plant]);
     scene.check(daemon);
 }
 
