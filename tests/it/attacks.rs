@@ -5,6 +5,7 @@
 //! The attacker is a thread of the test with another user's rights, that changes things as fast as it
 //! can while the daemon works.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crate::files::{config, tree};
+use crate::files::{config, strace, tree};
 use crate::mounting::Mount;
-use crate::scratch::{Daemon, Scratch, is_root};
+use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
 
 /// A user without rights; it need not be in any database.
 const USER: u32 = 54_321;
@@ -24,7 +25,10 @@ const SECRET: &str = "only root knows this";
 
 /// So many operations the daemon carries out in each attack. Names are new each time: a task that is
 /// set off again and again is slowed down.
-const OPERATIONS: usize = 200;
+const OPERATIONS: usize = 150;
+
+/// The daemon may have missed what the attacker made: then the attack goes on.
+const TURNS_MAX: usize = 2_000;
 
 /// A directory of root's with a secret, and one of the attacker's, in which the daemon works.
 struct Scene {
@@ -59,6 +63,18 @@ impl Scene {
         let all = tree(&scratch.path("victim")).into_iter().map(|name| scratch.path("victim").join(name));
         let victim = all.map(|path| (path.clone(), victim(&path))).collect();
         Self { _memory, scratch, victim }
+    }
+
+    /// `events` set tasks off; the daemon waits for a moment in the system calls of `slow`, so that
+    /// between any two of them the attacker has its chance.
+    fn start_slow(&self, scheduler: &str, events: &[&str], slow: &[&str]) -> Daemon {
+        let text = uncancelled(scheduler, &all_rules());
+        let wanted =
+            |line: &&str| !line.ends_with("= archive") || events.iter().any(|event| line.starts_with(event));
+        let text: Vec<&str> = text.lines().filter(wanted).collect();
+        let mut daemon = strace(&self.scratch, &text.join("\n"), slow);
+        daemon.ready();
+        daemon
     }
 
     fn start(&self, scheduler: &str, rules: &str) -> Daemon {
@@ -110,9 +126,12 @@ impl Attack {
                 become_user();
                 let mut round = 0;
                 while !over.load(Ordering::Relaxed) {
+                    let turns = Cell::new(0);
                     attack(round, &|| {
-                        thread::yield_now();
-                        !over.load(Ordering::Relaxed) && ended.load(Ordering::Relaxed) < round
+                        breathe();
+                        turns.set(turns.get() + 1);
+                        let is_behind = ended.load(Ordering::Relaxed) < round && turns.get() < TURNS_MAX;
+                        is_behind && !over.load(Ordering::Relaxed)
                     });
                     round += 1;
                 }
@@ -139,6 +158,12 @@ impl Drop for Attack {
         self.over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
     }
+}
+
+/// Leaves the daemon its share of the processor, and room in the queue of events.
+#[allow(clippy::disallowed_methods, reason = "nothing is waited for")]
+fn breathe() {
+    thread::sleep(std::time::Duration::from_micros(100));
 }
 
 /// Takes this thread's rights away; the C library's functions would take those of all threads.
@@ -190,11 +215,11 @@ const ENDINGS: [&str; 5] = ["move", "set", "copy", "give", "delete"];
 
 #[test]
 fn a_file_that_becomes_a_link_leads_nowhere() {
-    if !is_root("attacks on the daemon") {
+    if !can_tamper("attacks on the daemon") {
         return;
     }
     let scene = Scene::new();
-    let mut daemon = scene.start("", &all_rules());
+    let mut daemon = scene.start_slow("", &["IN_CREATE"], &["statx:delay_exit=1000"]);
     let (dir, spare) = (scene.scratch.path("in"), scene.scratch.path("spare"));
     let secret = scene.scratch.path("victim/file");
     let attacks: Vec<Attack> = (0..2)
@@ -281,11 +306,12 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
 
 #[test]
 fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
-    if !is_root("attacks on the daemon") {
+    if !can_tamper("attacks on the daemon") {
         return;
     }
     let scene = Scene::new();
-    let mut daemon = scene.start("dirs = yes\nfiles = no", &all_rules());
+    let slow = ["getdents64:delay_exit=500", "statx:delay_exit=200"];
+    let mut daemon = scene.start_slow("dirs = yes\nfiles = no", &["IN_MOVED_TO"], &slow);
     let (dir, spare, victim) =
         (scene.scratch.path("in"), scene.scratch.path("spare"), scene.scratch.path("victim"));
     let names = |round: usize| format!("{round}.{}", ENDINGS[round % 5]);
