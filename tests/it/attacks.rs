@@ -116,9 +116,10 @@ struct Attack {
 
 impl Attack {
     /// `attack` gets the number of the round, and what to do between two exchanges of names: it says
-    /// whether the daemon is still busy with earlier rounds, so that it is attacked in the middle of its
-    /// work, and never left with more than it can do.
-    fn new(mut attack: impl FnMut(usize, &dyn Fn() -> bool) + Send + 'static) -> Self {
+    /// whether the daemon is still busy with this round, of which all attackers together make so many
+    /// `tasks`, so that it is attacked in the middle of its work, and never left with more than it can
+    /// do.
+    fn new(tasks: usize, mut attack: impl FnMut(usize, &dyn Fn() -> bool) + Send + 'static) -> Self {
         let (over, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = thread::spawn({
             let (over, ended) = (Arc::clone(&over), Arc::clone(&ended));
@@ -130,7 +131,8 @@ impl Attack {
                     attack(round, &|| {
                         breathe();
                         turns.set(turns.get() + 1);
-                        let is_behind = ended.load(Ordering::Relaxed) < round && turns.get() < TURNS_MAX;
+                        let is_behind =
+                            ended.load(Ordering::Relaxed) < (round + 1) * tasks && turns.get() < TURNS_MAX;
                         is_behind && !over.load(Ordering::Relaxed)
                     });
                     round += 1;
@@ -225,7 +227,7 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
     let attacks: Vec<Attack> = (0..2)
         .map(|thread| {
             let (dir, spare, secret) = (dir.clone(), spare.clone(), secret.clone());
-            Attack::new(move |round, busy| {
+            Attack::new(2, move |round, busy| {
                 let name = dir.join(format!("{thread}-{round}.{}", ENDINGS[round % 5]));
                 let link = spare.join(format!("link{thread}"));
                 remove(&link);
@@ -274,7 +276,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
         .map(|side| {
             let (dir, spare) = (scratch.path(side), scratch.path("spare").join(side));
             let victim = scratch.path("victim");
-            Attack::new(move |round, busy| {
+            Attack::new(5, move |round, busy| {
                 let name = dir.join(format!("d{round}"));
                 remove(&spare);
                 let _ = symlink(&victim, &spare);
@@ -317,7 +319,7 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
     let names = |round: usize| format!("{round}.{}", ENDINGS[round % 5]);
     let swap = {
         let (dir, spare, victim) = (dir.clone(), spare.clone(), victim.clone());
-        Attack::new(move |round, busy| {
+        Attack::new(1, move |round, busy| {
             let link = spare.join("link");
             remove(&link);
             let _ = symlink(if round % 2 == 0 { &victim } else { Path::new("..") }, &link);
@@ -330,7 +332,7 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
             }
         })
     };
-    let plant = Attack::new(move |round, busy| {
+    let plant = Attack::new(1, move |round, busy| {
         let top = spare.join("plant");
         let _ = fs::create_dir_all(top.join("sub/sub"));
         for name in ["file", "sub/file", "sub/sub/file"] {
