@@ -25,10 +25,10 @@ const SECRET: &str = "only root knows this";
 
 /// So many operations the daemon carries out in each attack. Names are new each time: a task that is
 /// set off again and again is slowed down.
-const OPERATIONS: usize = 150;
+const OPERATIONS: usize = 100;
 
 /// The daemon may have missed what the attacker made: then the attack goes on.
-const TURNS_MAX: usize = 2_000;
+const TURNS_MAX: usize = 300;
 
 /// A directory of root's with a secret, and one of the attacker's, in which the daemon works.
 struct Scene {
