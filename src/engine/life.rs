@@ -67,6 +67,11 @@ impl Engine {
         } else {
             "task cancelled: its scheduler was removed"
         };
+        if running && self.tasks.get(job).is_some_and(|task| self.is_operation(task)) {
+            // What was not begun is not begun; the end of what was is still logged.
+            self.out.push(Effect::Withdraw(job));
+            self.orphans += 1;
+        }
         self.drop_run(job);
         self.remove_task(job, Level::Warning, message);
     }
@@ -160,7 +165,7 @@ impl Engine {
     }
 
     fn unfinished(&self) -> usize {
-        self.tasks.waiting() + self.tasks.ready() + self.tasks.running()
+        self.tasks.waiting() + self.tasks.ready() + self.tasks.running() + self.orphans
     }
 
     pub(super) fn exit_when_done(&mut self) {

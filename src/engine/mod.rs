@@ -123,6 +123,8 @@ pub struct Engine {
     /// The directory that the latest IN_MOVED_TO has brought.
     newcomer: Option<NodeId>,
     tasks: Tasks,
+    /// Operations that go on though their scheduler was removed.
+    orphans: usize,
     /// Tasks whose run has ended at a position that the reader has not reached.
     ended: VecDeque<(u64, JobId)>,
     wheel: Wheel<Timer>,
@@ -165,6 +167,7 @@ impl Engine {
             pairing: Pairing::default(),
             newcomer: None,
             tasks: Tasks::default(),
+            orphans: 0,
             ended: VecDeque::new(),
             wheel: Wheel::new(now),
             pairs_timer: None,

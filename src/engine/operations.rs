@@ -204,7 +204,9 @@ impl Engine {
     /// An operation has ended, or was taken back.
     pub(super) fn on_operated(&mut self, operation: &Operation, end: OperationEnd, mark: u64) {
         let job = operation.id;
-        let Some(started_at) = self.tasks.run_mut(job).map(|run| run.started_at) else { return };
+        let Some(started_at) = self.tasks.run_mut(job).map(|run| run.started_at) else {
+            return self.on_orphan(operation, end);
+        };
         self.cancel_run_timer(job);
         if end == OperationEnd::Withdrawn {
             return self.on_withdrawn(job);
@@ -230,6 +232,27 @@ impl Engine {
             }
         }
         self.end_task(job, mark);
+    }
+
+    /// Its scheduler was removed meanwhile.
+    fn on_orphan(&mut self, operation: &Operation, end: OperationEnd) {
+        self.orphans = self.orphans.saturating_sub(1);
+        let name = self.config.daemon.logname.clone();
+        let (level, message, text) = match end {
+            OperationEnd::Withdrawn => (Level::Warning, "task cancelled: its scheduler was removed", None),
+            OperationEnd::Done(_) => (Level::Info, "task finished", None),
+            OperationEnd::Failed(text) | OperationEnd::Aborted(text) => {
+                (Level::Error, "task failed", Some(text))
+            }
+        };
+        self.log(level, &name, |_| {
+            let record = Record::new(level, &name, message)
+                .field("path", &operation.source.path)
+                .field("task_id", operation.id.task_id().to_string());
+            let mut record = text.map_or(record.clone(), |text| record.field("error", text));
+            record.fields.extend(described(operation, false));
+            record
+        });
     }
 
     /// Events came while it was carried out: with `while_running = skip` they do not count.

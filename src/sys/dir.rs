@@ -266,6 +266,13 @@ impl FsType {
         })
     }
 
+    /// Whether files have owners and modes of their own: FAT and the like give all the same, and a
+    /// server may do with them as it likes.
+    #[must_use]
+    pub const fn keeps_owners(self) -> bool {
+        self.remote().is_none() && !matches!(self.0, 0x4d44 | 0x2011_bab0 | 0x7366_746e | 0x5346_544e)
+    }
+
     /// Whether a directory's link count of 2 proves that it has no subdirectory: ext2 to ext4, xfs
     /// and tmpfs keep it so; btrfs and others always say 1, and what is unknown is not trusted.
     #[must_use]

@@ -1,8 +1,8 @@
 //! Ways to a file along which nobody can lead the daemon astray.
 //!
-//! A path that the administrator wrote may go through symbolic links, but only through those that
-//! root or the daemon's own user made: in a directory of somebody else, a link is that somebody's
-//! word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree
+//! A path that the administrator wrote may go through symbolic links, but only through those of root
+//! or the daemon's own user, in directories where nobody else could put them: elsewhere a link is
+//! somebody else's word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree
 //! no mount point is crossed either ([`within`]).
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
 use super::file::{READ, hold, own_uid, read_symlink};
-use super::stat::{Kind, stat};
+use super::stat::{Kind, Stat, stat};
 use super::{Errno, retry};
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
@@ -72,7 +72,7 @@ fn hold_by_components(path: &[u8]) -> Result<OwnedFd, Errno> {
             Kind::Directory => at = held,
             Kind::Symlink => {
                 links += 1;
-                if links > LINKS_MAX || !is_trusted(found.uid) {
+                if links > LINKS_MAX || !is_trusted(found.uid) || !keeps_links(&stat(at.as_fd())?) {
                     return Err(Errno::ELOOP);
                 }
                 let target = read_symlink(held.as_fd(), c"")?;
@@ -91,6 +91,14 @@ fn hold_by_components(path: &[u8]) -> Result<OwnedFd, Errno> {
 
 fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == own_uid()
+}
+
+/// Whether a directory's links are where their owner has put them: nobody else may rename them to or in
+/// it.
+fn keeps_links(dir: &Stat) -> bool {
+    const STICKY: u32 = 0o1000;
+    let others = dir.mode & 0o002 != 0 || dir.mode & 0o020 != 0 && dir.gid != 0;
+    is_trusted(dir.uid) && (!others || dir.mode & STICKY != 0)
 }
 
 fn root() -> Result<OwnedFd, Errno> {

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Errno, retry};
+use super::{Errno, proc_path, retry};
 
 /// So often a list or value may grow between asking for its size and reading it.
 const TRIES: usize = 8;
@@ -43,6 +43,24 @@ pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
         let outcome =
             unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
         Errno::result(outcome).map(drop)
+    })
+}
+
+/// Removes one attribute of what is open, or only held.
+///
+/// # Errors
+/// ENODATA when there is none, EOPNOTSUPP, EPERM; for what is only held, ENOENT without `/proc`.
+pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    // SAFETY: the name ends in NUL (fremovexattr(2)).
+    match retry(|| Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) })) {
+        // A held file has no attributes by its descriptor (open(2), O_PATH).
+        Err(Errno::EBADF) => {}
+        outcome => return outcome.map(drop),
+    }
+    let path = proc_path(fd);
+    retry(|| {
+        // SAFETY: path and name end in NUL (removexattr(2)). The path leads to what is held.
+        Errno::result(unsafe { libc::removexattr(path.as_c_str().as_ptr(), name.as_ptr()) }).map(drop)
     })
 }
 
@@ -89,5 +107,11 @@ mod tests {
             }
         }
         assert!(get(file, c"user.none").is_err());
+        if set(file, c"user.rinotifyd", b"x").is_ok() {
+            let dir = File::open(scratch.path()).unwrap();
+            let held = crate::sys::file::hold(dir.as_fd(), c"f").unwrap();
+            remove(held.as_fd(), c"user.rinotifyd").unwrap();
+            assert_eq!(remove(file, c"user.rinotifyd"), Err(Errno::ENODATA));
+        }
     }
 }

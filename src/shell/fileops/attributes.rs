@@ -55,6 +55,9 @@ pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: &[u8]) -> 
 ///
 /// EPERM, EROFS and the like.
 pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Result<(), Failure> {
+    if sets(rule, found.kind) {
+        drop_access_lists(held, path)?;
+    }
     let owner_changes =
         rule.uid.is_some_and(|uid| uid != found.uid) || rule.gid.is_some_and(|gid| gid != found.gid);
     if owner_changes {
@@ -69,12 +72,51 @@ pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Resu
     }
 }
 
-/// Undoes [`set`]. What cannot be undone was hardly done.
+/// Undoes [`set`], but for set-id bits and access lists, which are never given back to whoever has the
+/// file by now. What cannot be undone was hardly done.
 pub fn restore(held: BorrowedFd<'_>, was: &Stat) {
-    let _ = file::set_owner(held, Some(was.uid), Some(was.gid));
-    if was.kind != Kind::Symlink {
-        let _ = file::set_mode(held, was.mode);
+    let Ok(now) = stat(held) else { return };
+    if (now.uid, now.gid) != (was.uid, was.gid) {
+        let _ = file::set_owner(held, Some(was.uid), Some(was.gid));
     }
+    if was.kind != Kind::Symlink && now.mode != was.mode {
+        let _ = file::set_mode(held, was.mode & !SET_ID);
+    }
+}
+
+/// Whether something that is held has what the rule sets.
+#[must_use]
+pub fn is_set(rule: &Rule, held: BorrowedFd<'_>) -> bool {
+    stat(held).is_ok_and(|now| {
+        rule.uid.is_none_or(|uid| uid == now.uid)
+            && rule.gid.is_none_or(|gid| gid == now.gid)
+            && mode_of(rule, now.kind).is_none_or(|mode| mode == now.mode)
+    })
+}
+
+/// Whether the rule says who may do what with things of this kind: access lists of the source would
+/// say otherwise.
+fn sets(rule: &Rule, kind: Kind) -> bool {
+    kind != Kind::Symlink && (rule.uid.is_some() || rule.gid.is_some() || mode_of(rule, kind).is_some())
+}
+
+/// Access lists, in the form that `xattr(7)` gives them.
+const ACCESS_LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+
+/// Removes access lists from what is open or held.
+///
+/// # Errors
+///
+/// EPERM, EROFS and the like; not that there are none, or that the filesystem has none.
+pub fn drop_access_lists(held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Failure> {
+    for name in ACCESS_LISTS {
+        match xattr::remove(held, name) {
+            // EACCES: only a directory has a default list.
+            Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EACCES) => {}
+            Err(errno) => return Err(Failure::new("removexattr", path, errno)),
+        }
+    }
+    Ok(())
 }
 
 /// What a copy gets its attributes from.
@@ -110,7 +152,8 @@ pub fn give(
     let owned = stat(copy).map_err(|errno| Failure::new("stat", path, errno))?;
     let trusted = (owned.uid, owned.gid) == (from.found.uid, from.found.gid) && !from.nosuid;
     if let Some(open) = from.open {
-        give_xattrs(open, copy, trusted, path, not_kept)?;
+        let lists = !sets(rule, from.found.kind);
+        give_xattrs(open, copy, (trusted, lists), path, not_kept)?;
     }
     let kept = if trusted { from.found.mode } else { from.found.mode & !SET_ID };
     if from.found.kind != Kind::Symlink {
@@ -156,7 +199,7 @@ fn give_owner(
 fn give_xattrs(
     from: BorrowedFd<'_>,
     copy: BorrowedFd<'_>,
-    trusted: bool,
+    (trusted, lists): (bool, bool),
     path: &[u8],
     not_kept: &mut NotKept,
 ) -> Result<(), Failure> {
@@ -164,7 +207,7 @@ fn give_xattrs(
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => return Ok(()),
         outcome => outcome.map_err(|errno| Failure::new("listxattr", path, errno))?,
     };
-    for name in names.iter().filter(|name| is_kept(name, trusted)) {
+    for name in names.iter().filter(|name| is_kept(name, trusted, lists)) {
         let value = match xattr::get(from, name) {
             Err(Errno::ENODATA | Errno::EOPNOTSUPP) => continue,
             outcome => outcome.map_err(|errno| Failure::new("getxattr", path, errno))?,
@@ -187,11 +230,14 @@ fn give_xattrs(
     Ok(())
 }
 
-/// `security.*` gives rights (capabilities, labels), which hold only for the same owner; the
-/// overlay's own attributes would break another overlay.
-fn is_kept(name: &CStr, trusted: bool) -> bool {
+/// `security.*` gives rights (capabilities, labels), which hold only for the same owner; access lists
+/// give them too, unless the rule does; the overlay's own attributes would break another overlay.
+fn is_kept(name: &CStr, trusted: bool, lists: bool) -> bool {
+    let is_list = ACCESS_LISTS.contains(&name);
     let name = name.to_bytes();
-    (trusted || !name.starts_with(b"security.")) && !name.starts_with(b"trusted.overlay.")
+    (trusted || !name.starts_with(b"security."))
+        && (lists || !is_list)
+        && !name.starts_with(b"trusted.overlay.")
 }
 
 /// Gives a copy the times of its original; the last thing that is done to it.
@@ -220,6 +266,9 @@ pub fn give_times(
 ///
 /// EPERM, EROFS and the like.
 pub fn reopen(rule: &Rule, held: BorrowedFd<'_>, was: &Stat, path: &[u8]) -> Result<(), Failure> {
+    if sets(rule, was.kind) {
+        drop_access_lists(held, path)?;
+    }
     let (uid, gid) = (rule.uid.unwrap_or(was.uid), rule.gid.unwrap_or(was.gid));
     let now = stat(held).map_err(|errno| Failure::new("stat", path, errno))?;
     if (now.uid, now.gid) != (uid, gid) {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::failure::{Failure, Why};
 
-/// Shared by reference count; every field stands alone, so no ordering between them matters.
+/// Shared by reference count; every field stands alone, so no ordering between them matters. The numbers
+/// are changed by the worker alone.
 #[derive(Debug, Default)]
 pub struct Control {
     aborted: AtomicBool,
@@ -32,17 +33,17 @@ impl Control {
 
     /// Further bytes are to be copied.
     pub fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Ordering::Relaxed);
+        self.total.store(self.progress().1.saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Bytes were copied.
     pub fn advance(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.done.store(self.progress().0.saturating_add(bytes), Ordering::Relaxed);
     }
 
-    /// What was copied is copied again.
-    pub fn fall_back(&self, bytes: u64) {
-        self.done.fetch_sub(bytes, Ordering::Relaxed);
+    /// What was copied since `done` is copied again.
+    pub fn fall_back(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
     }
 
     /// Bytes done, and bytes in all as far as is known.

@@ -19,9 +19,12 @@ use crate::sys::{Errno, file};
 /// So often a file is copied anew that changes while it is being copied.
 const TRIES: usize = 3;
 
-/// So many files with several names are remembered; further ones become files of their own. Some 30
-/// MiB at most, and only for trees that hold so many.
-const LINKED_MAX: usize = 1 << 17;
+/// So many bytes of paths of files with several names are remembered, some 200,000 of usual ones;
+/// further ones become files of their own.
+const LINKED_SIZE_MAX: usize = 16 << 20;
+
+/// What remembering a file takes beside its path.
+const LINKED_SIZE: usize = 64;
 
 /// One copy operation.
 pub struct Copy<'a> {
@@ -35,6 +38,7 @@ pub struct Copy<'a> {
     nosuid: bool,
     /// Files with further names that were not met yet: how many, and where the copy is.
     linked: HashMap<FileId, (u64, Vec<u8>)>,
+    linked_size: usize,
 }
 
 /// Where a copy is made.
@@ -50,7 +54,16 @@ impl<'a> Copy<'a> {
     /// Nothing is copied yet.
     #[must_use]
     pub fn new(rule: &'a Rule, op: &'static str, control: &'a Control) -> Self {
-        Self { rule, op, control, not_kept: NotKept::new(), entries: 0, nosuid: true, linked: HashMap::new() }
+        Self {
+            rule,
+            op,
+            control,
+            not_kept: NotKept::new(),
+            entries: 0,
+            nosuid: true,
+            linked: HashMap::new(),
+            linked_size: 0,
+        }
     }
 
     /// Copies what has this name, whatever it is, and sees that it is on the disk. Returns what it
@@ -114,7 +127,7 @@ impl<'a> Copy<'a> {
                 self.entries += 1;
                 return Ok((copy, found));
             }
-            self.control.fall_back(self.control.progress().0 - before);
+            self.control.fall_back(before);
             file::remove(to.dir, to.name).map_err(failed("delete"))?;
         }
         Err(Failure::refused(
@@ -284,7 +297,9 @@ impl<'a> Copy<'a> {
     }
 
     fn remember(&mut self, found: &Stat, path: &[u8]) {
-        if self.linked.len() < LINKED_MAX {
+        let size = LINKED_SIZE + path.len();
+        if self.linked_size + size <= LINKED_SIZE_MAX {
+            self.linked_size += size;
             self.linked.entry(found.id).or_insert_with(|| (found.links - 1, path.to_vec()));
         } else {
             self.not_kept.insert("hard links");

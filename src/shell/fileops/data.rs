@@ -21,16 +21,13 @@ pub enum Copied {
     Aborted,
 }
 
-/// Fills the empty file `to` with the first `size` bytes of `from`.
+/// Fills the empty file `to` with the data of `from`, which has said that it has `size` bytes.
 ///
 /// # Errors
 ///
 /// ENOSPC, EDQUOT, EFBIG, EIO.
 pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, control: &Control) -> Result<Copied, Errno> {
-    if size == 0 {
-        return Ok(Copied::Whole);
-    }
-    if transfer::reflink(from, to).is_ok() {
+    if size > 0 && transfer::reflink(from, to).is_ok() {
         control.advance(size);
         return Ok(Copied::Whole);
     }
@@ -47,7 +44,7 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, control: &Contr
     control.advance(size.saturating_sub(at));
     // For a hole at the end.
     transfer::set_len(to, size)?;
-    Ok(Copied::Whole)
+    copier.rest(size)
 }
 
 /// The next data between `at` and `size`.
@@ -87,6 +84,16 @@ impl Copier<'_> {
             at += copied;
         }
         Ok(Copied::Whole)
+    }
+
+    /// What is behind the size that the file has said: some filesystems say 0 of everything.
+    fn rest(&mut self, size: u64) -> Result<Copied, Errno> {
+        let mut byte = [0];
+        if transfer::read_at(self.from, &mut byte, size)? == 0 {
+            return Ok(Copied::Whole);
+        }
+        self.in_kernel = false;
+        self.stretch(size, u64::MAX)
     }
 
     fn step(&mut self, at: u64, len: usize) -> Result<usize, Errno> {

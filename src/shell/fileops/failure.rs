@@ -52,6 +52,7 @@ impl fmt::Display for Failure {
         write!(f, "{} {}: ", self.op, Quoted(&self.path))?;
         match self.why {
             Why::Errno(Errno::ELOOP) => f.write_str("ELOOP (a symbolic link that is not followed)"),
+            Why::Errno(Errno::EEXIST) => f.write_str("EEXIST (File exists; override = yes replaces it)"),
             Why::Errno(Errno::ENOTDIR) => {
                 f.write_str("ENOTDIR (no directory, or a symbolic link that is not followed)")
             }

@@ -3,7 +3,8 @@
 //!
 //! Read in this order: `place` (from paths to descriptors), `private` (where things are made before
 //! they are put in place), `relocate` (the three operations, step by step), `copy` with `data` and
-//! `attributes`, `remove`, `settle` (what follows a move), all over `walk` (through a tree by
+//! `attributes`, `replace` (what was there), `remove`, `settle` (what follows a move), `busy` (one
+//! operation at a time for one inode), all over `walk` (through a tree by
 //! descriptors); `control` and `failure` are what they share; `pool` is the threads.
 //!
 //! The rules that every file here keeps:
@@ -16,6 +17,7 @@
 //! - A failure is one [`failure::Failure`], and what was begun is undone.
 
 mod attributes;
+mod busy;
 pub mod control;
 mod copy;
 mod data;
@@ -25,12 +27,14 @@ pub mod pool;
 mod private;
 mod relocate;
 mod remove;
+mod replace;
 mod settle;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use busy::Busy;
 use control::Control;
 use failure::{Failure, Why};
 use private::Swept;
@@ -42,10 +46,17 @@ use crate::sys::Errno;
 /// So often the destination's directory may be removed by another operation that had made it.
 const TRIES: usize = 4;
 
+/// What all operations share.
+#[derive(Debug, Default)]
+pub struct Ground {
+    swept: Swept,
+    busy: Busy,
+}
+
 /// Carries out one operation.
 #[must_use]
-pub fn carry_out(operation: &Operation, control: &Control, swept: &Swept) -> OperationEnd {
-    let mut shop = Workshop::new(operation, control, swept);
+pub fn carry_out(operation: &Operation, control: &Control, ground: &Ground) -> OperationEnd {
+    let mut shop = Workshop::new(operation, control, ground);
     let outcome = shop.run();
     let mut remarks = shop.notes;
     match outcome {
@@ -72,18 +83,18 @@ struct Workshop<'a> {
     /// For failures.
     verb: &'static str,
     control: &'a Control,
-    swept: &'a Swept,
+    ground: &'a Ground,
     not_kept: attributes::NotKept,
     notes: Vec<String>,
     entries: u64,
 }
 
 impl<'a> Workshop<'a> {
-    fn new(operation: &'a Operation, control: &'a Control, swept: &'a Swept) -> Self {
+    fn new(operation: &'a Operation, control: &'a Control, ground: &'a Ground) -> Self {
         let rule = &*operation.rule;
         let verb = rule.action.verb();
         let (not_kept, notes) = (attributes::NotKept::new(), Vec::new());
-        Self { operation, rule, verb, control, swept, not_kept, notes, entries: 0 }
+        Self { operation, rule, verb, control, ground, not_kept, notes, entries: 0 }
     }
 
     fn source_path(&self) -> &[u8] {
@@ -104,7 +115,7 @@ impl<'a> Workshop<'a> {
                 // No directory is made for something that is not there.
                 self.source(&from)?;
             }
-            let target = place::target(to, self.rule, self.swept)?;
+            let target = place::target(to, self.rule, &self.ground.swept)?;
             let outcome = match self.rule.action {
                 FileAction::Copy => self.copy(&from, &target),
                 FileAction::Move | FileAction::Delete => self.relocate(&from, &target),

@@ -161,7 +161,7 @@ impl Maker<'_> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         let mut made: Vec<Spot> = Vec::new();
         self.swept.sweep(parent.as_fd());
-        let private = Private::make(parent.as_fd(), path)?;
+        let private = Private::make_inheriting(parent.as_fd(), path)?;
         let mut at = self.make_one(private.dir(), NEW)?;
         for name in &names[1..] {
             let name = c_name(name);

@@ -1,7 +1,8 @@
 //! The threads that carry out file operations, and their queue.
 //!
 //! The loop submits operations and is woken by a bell when some have ended. The engine bounds how many
-//! are queued. Threads are started when there is something to do for the first time, and wait for
+//! are queued. They are begun in their order, but never one while another works on a path that is
+//! inside of its own, or around it. Threads are started when there is something to do for the first time, and wait for
 //! more without waking up.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,9 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::carry_out;
 use super::control::Control;
-use super::private::Swept;
+use super::{Ground, carry_out};
 use crate::engine::JobId;
 use crate::engine::message::{Operation, OperationEnd};
 use crate::sys::eventfd::Bell;
@@ -24,7 +24,6 @@ const STACK_SIZE: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
-    threads: usize,
     /// Of operations that have been submitted and not been taken back or ended.
     controls: HashMap<JobId, Arc<Control>>,
 }
@@ -35,13 +34,50 @@ struct Shared {
     wake: Condvar,
     ended: Mutex<Vec<(Box<Operation>, OperationEnd)>>,
     bell: Bell,
-    swept: Swept,
+    ground: Ground,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<(Box<Operation>, Arc<Control>)>,
+    /// The paths of what is being carried out, by operation.
+    running: Vec<(JobId, Paths)>,
     idle: usize,
+    threads: usize,
+    threads_max: usize,
+}
+
+/// Source and destination.
+type Paths = [Vec<u8>; 2];
+
+fn paths(operation: &Operation) -> Paths {
+    let target = operation.target.as_ref().map_or(&operation.source, |target| target);
+    [operation.source.path.clone(), target.path.clone()]
+}
+
+/// Whether one works within what the other works on: a tree and what is in it, or two that have the
+/// same place.
+fn overlap(one: &Paths, other: &Paths) -> bool {
+    let within = |path: &[u8], tree: &[u8]| {
+        path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    one.iter().any(|one| other.iter().any(|other| within(one, other) || within(other, one)))
+}
+
+impl Queue {
+    /// Takes the first operation that overlaps with none that runs or that waits before it.
+    fn pop(&mut self) -> Option<(Box<Operation>, Arc<Control>)> {
+        let mut before: Vec<Paths> = self.running.iter().map(|(_, paths)| paths.clone()).collect();
+        let index = self.waiting.iter().position(|(operation, _)| {
+            let own = paths(operation);
+            let is_free = !before.iter().any(|other| overlap(&own, other));
+            before.push(own);
+            is_free
+        })?;
+        let next = self.waiting.remove(index)?;
+        self.running.push((next.0.id, paths(&next.0)));
+        Some(next)
+    }
 }
 
 impl Pool {
@@ -56,9 +92,9 @@ impl Pool {
             wake: Condvar::new(),
             ended: Mutex::default(),
             bell: Bell::new()?,
-            swept: Swept::default(),
+            ground: Ground::default(),
         };
-        Ok(Self { shared: Arc::new(shared), threads: 0, controls: HashMap::new() })
+        Ok(Self { shared: Arc::new(shared), controls: HashMap::new() })
     }
 
     /// Queues an operation; at most `threads_max` threads work at once.
@@ -66,15 +102,16 @@ impl Pool {
         let control = Arc::new(Control::default());
         let id = operation.id;
         self.controls.insert(id, Arc::clone(&control));
-        let wanted = {
+        let (is_wanted, threads) = {
             let mut queue = lock(&self.shared.queue);
             queue.waiting.push_back((operation, control));
-            queue.waiting.len() > queue.idle
+            queue.threads_max = threads_max as usize;
+            (queue.waiting.len() > queue.idle && queue.threads < queue.threads_max, queue.threads)
         };
-        if wanted && self.threads < threads_max as usize {
+        if is_wanted {
             match self.start_thread() {
-                Ok(()) => self.threads += 1,
-                Err(errno) if self.threads == 0 => return self.fail(id, errno),
+                Ok(()) => lock(&self.shared.queue).threads += 1,
+                Err(errno) if threads == 0 => return self.fail(id, errno),
                 Err(_) => {}
             }
         }
@@ -137,19 +174,26 @@ impl AsFd for Pool {
 }
 
 impl Shared {
-    fn work(&self) -> ! {
-        loop {
-            let (operation, control) = self.next();
-            let end = carry_out(&operation, &control, &self.swept);
+    fn work(&self) {
+        while let Some((operation, control)) = self.next() {
+            let end = carry_out(&operation, &control, &self.ground);
+            lock(&self.queue).running.retain(|(job, _)| *job != operation.id);
+            // Somebody may have waited for just this one.
+            self.wake.notify_one();
             self.end(operation, end);
         }
     }
 
-    fn next(&self) -> (Box<Operation>, Arc<Control>) {
+    /// `None`: there are more threads than there should be, since a reload.
+    fn next(&self) -> Option<(Box<Operation>, Arc<Control>)> {
         let mut queue = lock(&self.queue);
         loop {
-            if let Some(next) = queue.waiting.pop_front() {
-                return next;
+            if queue.threads > queue.threads_max {
+                queue.threads -= 1;
+                return None;
+            }
+            if let Some(next) = queue.pop() {
+                return Some(next);
             }
             queue.idle += 1;
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -170,4 +214,24 @@ impl Shared {
 /// A thread that panics ends the process, so no lock is ever poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_and_what_is_in_it_overlap() {
+        let check = |one: [&str; 2], other: [&str; 2], expected: bool| {
+            let own = |paths: [&str; 2]| paths.map(|path| path.as_bytes().to_vec());
+            assert_eq!(overlap(&own(one), &own(other)), expected, "{one:?} {other:?}");
+            assert_eq!(overlap(&own(other), &own(one)), expected, "{other:?} {one:?}");
+        };
+        check(["/in/a", "/out/a"], ["/in/b", "/out/b"], false);
+        check(["/in/a", "/out/a"], ["/in/ab", "/out/ab"], false);
+        check(["/in/a", "/out/a"], ["/in/a/b", "/out/x"], true);
+        check(["/in/a", "/out/a"], ["/in/b", "/out/a"], true);
+        check(["/in/a", "/out/a"], ["/out/a/b", "/far/b"], true);
+        check(["/in/a", "/in/a"], ["/in/a", "/out/a"], true);
+    }
 }

@@ -15,18 +15,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
+use super::attributes;
 use super::control::Control;
 use super::failure::Failure;
 use super::remove;
+use super::replace;
 use super::walk::Walk;
-use crate::sys::dir::{self, LIST_BUFFER_SIZE};
+use crate::sys::dir::{self, FsType, LIST_BUFFER_SIZE};
 use crate::sys::stat::{FileId, Kind, stat, stat_at};
 use crate::sys::{Errno, file};
 use crate::types::RESERVED_PREFIX;
 
 /// What will be put in place.
 pub const NEW: &CStr = c"rinotifyd.new";
-/// What was replaced and is to be removed.
+/// Holds what was replaced, see `replace`.
 pub const OLD: &CStr = c"rinotifyd.old";
 
 /// So often a name may be taken, or the directory be swept away by another daemon before it is
@@ -49,12 +51,25 @@ pub struct Private<'a> {
 }
 
 impl<'a> Private<'a> {
-    /// Makes one in `parent`, whose path is for failures.
+    /// Makes one in `parent`, whose path is for failures. What is made in it inherits no access list of
+    /// the directories around.
     ///
     /// # Errors
     ///
     /// As `mkdir(2)` and `open(2)`.
     pub fn make(parent: BorrowedFd<'a>, path: &[u8]) -> Result<Self, Failure> {
+        let private = Self::make_inheriting(parent, path)?;
+        attributes::drop_access_lists(private.dir(), path)?;
+        Ok(private)
+    }
+
+    /// As [`Private::make`], but directories that are made in it are as if they had been made in
+    /// `parent`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Private::make`].
+    pub fn make_inheriting(parent: BorrowedFd<'a>, path: &[u8]) -> Result<Self, Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         for _ in 0..TRIES {
             let name = random_name();
@@ -68,7 +83,8 @@ impl<'a> Private<'a> {
                 outcome => outcome.map_err(failed("open"))?,
             };
             let found = stat(dir.as_fd()).map_err(failed("stat"))?;
-            if found.uid != file::own_uid() || found.mode & 0o077 != 0 {
+            let ours = found.uid == file::own_uid() && found.mode & 0o077 == 0;
+            if !ours && dir::fs_type(dir.as_fd()).is_ok_and(FsType::keeps_owners) {
                 let reason = "somebody else puts directories in the place of ours";
                 return Err(Failure::refused("mkdir", path, reason));
             }
@@ -158,8 +174,20 @@ fn remove_leftover(parent: BorrowedFd<'_>, name: &CStr) {
     let Ok(dir) = dir::open_child(parent, name) else { return };
     let ours = stat(dir.as_fd()).is_ok_and(|found| found.uid == file::own_uid() && found.mode & 0o077 == 0);
     if ours && file::try_lock(dir.as_fd()) == Ok(true) && holds_only_ours(&dir) {
+        put_back_all(parent, dir.as_fd());
         let _ = clear(dir.as_fd());
         let _ = file::remove_dir(parent, name);
+    }
+}
+
+/// Somebody was replacing these when the daemon was killed.
+fn put_back_all(parent: BorrowedFd<'_>, dir: BorrowedFd<'_>) {
+    let Ok(folder) = dir::open_child(dir, OLD) else { return };
+    let control = Control::default();
+    let Ok(listing) = dir::open_child(folder.as_fd(), c".") else { return };
+    let Ok(mut walk) = Walk::new(listing, "sweep", b"", &control) else { return };
+    while let Ok(Some(entry)) = walk.next_entry() {
+        replace::put_back(folder.as_fd(), &entry.name, parent);
     }
 }
 

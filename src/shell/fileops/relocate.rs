@@ -12,8 +12,9 @@ use super::attributes;
 use super::copy::{Copy, To};
 use super::failure::Failure;
 use super::place::{Spot, Target};
-use super::private::{NEW, OLD, Private};
+use super::private::{NEW, Private};
 use super::remove::{check_removable, remove};
+use super::replace::Aside;
 use super::settle;
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
@@ -35,7 +36,7 @@ impl Workshop<'_> {
         self.check_free(&target.spot, &found)?;
         let private = Private::make(target.spot.dir(), self.target_path())?;
         self.copy_into(from, &private)?;
-        self.put(private.dir(), NEW, &found, &target.spot, &private)?;
+        self.put(private, &found, &target.spot)?;
         self.sync_dir(&target.spot)
     }
 
@@ -103,15 +104,10 @@ impl Workshop<'_> {
         Failure::new(self.verb, path, errno)
     }
 
-    /// Puts something in place, out of a private directory or from where it was.
-    fn put(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        found: &Stat,
-        spot: &Spot,
-        private: &Private<'_>,
-    ) -> Result<(), Failure> {
+    /// Puts what was made in a private directory in place.
+    fn put(&mut self, private: Private<'_>, found: &Stat, spot: &Spot) -> Result<(), Failure> {
+        let (dir, name) = (private.dir(), NEW);
+        wait_closed(dir, name, found);
         if !self.rule.replace {
             return rename_new(dir, name, spot).map_err(|errno| self.failed_move(errno));
         }
@@ -119,41 +115,31 @@ impl Workshop<'_> {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) if found.kind == Kind::Directory => {}
             outcome => return outcome.map_err(|errno| self.failed_move(errno)),
         }
-        self.replace_tree(dir, name, spot, private)
-    }
-
-    /// A full directory is exchanged for an empty one, so that the name is never without one, and that
-    /// is replaced.
-    fn replace_tree(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        spot: &Spot,
-        private: &Private<'_>,
-    ) -> Result<(), Failure> {
-        let operation = self.operation;
-        let failed = |op| move |errno| Failure::new(op, &operation.source.path, errno);
-        file::make_dir(private.dir(), OLD, 0o700).map_err(failed("mkdir"))?;
-        match file::rename(private.dir(), OLD, spot.dir(), &spot.name, Existing::Exchange) {
-            Ok(()) => {}
-            Err(Errno::EINVAL | Errno::ENOSYS) => {
-                file::remove_dir(private.dir(), OLD).map_err(failed("rmdir"))?;
-                file::rename(spot.dir(), &spot.name, private.dir(), OLD, Existing::Replace)
-                    .map_err(|errno| Failure::new(self.verb, self.target_path(), errno))?;
+        // In one step, where that can be had: then the old one is what is removed as the new one.
+        match file::rename(dir, name, spot.dir(), &spot.name, Existing::Exchange) {
+            Ok(()) => {
+                let removed = private.clear();
+                self.note_left(removed);
+                return Ok(());
             }
-            Err(errno) => return Err(Failure::new(self.verb, self.target_path(), errno)),
+            Err(Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(errno) => return Err(self.failed_move(errno)),
         }
+        let aside = Aside::put(spot, Private::make(spot.dir(), self.target_path())?, self.target_path())?;
         if let Err(errno) = file::rename(dir, name, spot.dir(), &spot.name, Existing::Replace) {
-            let back = file::rename(private.dir(), OLD, spot.dir(), &spot.name, Existing::Exchange);
-            if back.is_err() {
-                let _ = file::rename(private.dir(), OLD, spot.dir(), &spot.name, Existing::Keep);
-            }
+            aside.put_back(spot);
             return Err(self.failed_move(errno));
         }
-        if let Err(failure) = private.clear() {
+        let removed = aside.remove();
+        self.note_left(removed);
+        Ok(())
+    }
+
+    /// What was replaced is not the operation's failure.
+    fn note_left(&mut self, removed: Result<(), Failure>) {
+        if let Err(failure) = removed {
             self.notes.push(format!("what was replaced could not be removed: {failure}"));
         }
-        Ok(())
     }
 
     /// Moves within a filesystem, with the rule's owner and modes, or over what is there.
@@ -164,56 +150,93 @@ impl Workshop<'_> {
         }
         let path = self.operation.source.path.as_slice();
         let held = file::hold(from.dir(), &from.name).map_err(|errno| Failure::new("open", path, errno))?;
+        let ground = self.ground;
+        let taken = ground.busy.wait(found.id);
         let was = stat(held.as_fd()).map_err(|errno| Failure::new("stat", path, errno))?;
         if was.id != found.id {
             return Err(Failure::refused(self.verb, path, REPLACED));
         }
         attributes::check_links(self.rule, &was, self.verb, path)?;
-        let outcome = if was.kind == Kind::Directory && attributes::are_set_by(self.rule) {
-            self.rename_and_set_tree(from, &held, &was, &target.spot)
-        } else {
-            attributes::set(self.rule, held.as_fd(), &was, path)
-                .and_then(|()| self.rename_held(from, &was, &target.spot))
-        };
-        outcome.or_else(|failure| {
+        let outcome = self.set_and_rename(from, &held, &was, &target.spot);
+        if outcome.is_err() {
             attributes::restore(held.as_fd(), &was);
+        }
+        drop(taken);
+        match outcome {
             // The same device, but another mount of it.
-            if failure.is(Errno::EXDEV) { self.move_across(from, found, target) } else { Err(failure) }
-        })
+            Err(failure) if failure.is(Errno::EXDEV) => self.move_across(from, found, target),
+            outcome => outcome,
+        }
     }
 
-    /// A tree is closed to everybody, moved, given its attributes, and opened again.
-    fn rename_and_set_tree(
+    /// A file gets its attributes and is moved. A tree is closed to everybody, moved, given its
+    /// attributes, and opened again.
+    fn set_and_rename(
         &mut self,
         from: &Spot,
         held: &OwnedFd,
         was: &Stat,
         spot: &Spot,
     ) -> Result<(), Failure> {
-        let top = settle::prepare(self, from)?;
-        settle::close(held, self.source_path())?;
-        self.rename_held(from, was, spot)?;
-        settle::settle(self, top, held.as_fd(), was).inspect_err(|_| take_back(from, spot))
+        let path = self.operation.source.path.as_slice();
+        let is_tree = was.kind == Kind::Directory && attributes::are_set_by(self.rule);
+        let tree = if is_tree { Some(settle::prepare(self, from)?) } else { None };
+        if is_tree {
+            settle::close(held, path)?;
+        } else {
+            attributes::set(self.rule, held.as_fd(), was, path)?;
+        }
+        let aside = self.rename_held(from, held, was, spot)?;
+        if let Some(top) = tree
+            && let Err(failure) = settle::settle(self, top, held.as_fd(), was)
+        {
+            let _ = rename_new(spot.dir(), &spot.name, from);
+            if let Some(aside) = aside {
+                aside.put_back(spot);
+            }
+            self.notes.push("owner and modes in it are partly set".to_owned());
+            return Err(failure);
+        }
+        if let Some(aside) = aside {
+            let removed = aside.remove();
+            self.note_left(removed);
+        }
+        Ok(())
     }
 
-    /// Renames what was looked at, and nothing else.
-    fn rename_held(&mut self, from: &Spot, was: &Stat, spot: &Spot) -> Result<(), Failure> {
-        if self.rule.replace && was.kind == Kind::Directory {
-            let private = Private::make(spot.dir(), self.target_path())?;
-            self.put(from.dir(), &from.name, was, spot, &private)?;
-        } else if self.rule.replace {
-            file::rename(from.dir(), &from.name, spot.dir(), &spot.name, Existing::Replace)
-                .map_err(|errno| self.failed_move(errno))?;
-        } else {
-            rename_new(from.dir(), &from.name, spot).map_err(|errno| self.failed_move(errno))?;
-        }
-        match stat_at(spot.dir(), &spot.name) {
-            Ok(now) if now.id == was.id => Ok(()),
-            _ => {
-                take_back(from, spot);
-                Err(Failure::refused(self.verb, self.source_path(), REPLACED))
+    /// Renames what was looked at, and nothing else. Returns the tree that was replaced.
+    fn rename_held<'s>(
+        &mut self,
+        from: &Spot,
+        held: &OwnedFd,
+        was: &Stat,
+        spot: &'s Spot,
+    ) -> Result<Option<Aside<'s>>, Failure> {
+        let existing = if self.rule.replace { Existing::Replace } else { Existing::Keep };
+        let renamed = match existing {
+            Existing::Replace => file::rename(from.dir(), &from.name, spot.dir(), &spot.name, existing),
+            _ => rename_new(from.dir(), &from.name, spot),
+        };
+        let aside = match renamed {
+            Ok(()) => None,
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if self.rule.replace && was.kind == Kind::Directory => {
+                let private = Private::make(spot.dir(), self.target_path())?;
+                let aside = Aside::put(spot, private, self.target_path())?;
+                if let Err(errno) = file::rename(from.dir(), &from.name, spot.dir(), &spot.name, existing) {
+                    aside.put_back(spot);
+                    return Err(self.failed_move(errno));
+                }
+                Some(aside)
             }
+            Err(errno) => return Err(self.failed_move(errno)),
+        };
+        let is_it = stat_at(spot.dir(), &spot.name).is_ok_and(|now| now.id == was.id);
+        let is_set = was.kind == Kind::Directory || attributes::is_set(self.rule, held.as_fd());
+        if is_it && is_set {
+            return Ok(aside);
         }
+        // What is there now may be anybody's: it is left to whoever put it there.
+        Err(Failure::refused(self.verb, self.source_path(), "it was replaced or changed while it was moved"))
     }
 
     /// To another filesystem: a copy, and then the source is removed.
@@ -230,12 +253,12 @@ impl Workshop<'_> {
             let reason = "somebody is writing to it, and on another filesystem that would be lost";
             return Err(Failure::refused(self.verb, self.source_path(), reason));
         }
-        self.put(private.dir(), NEW, &copied, &target.spot, &private)?;
-        drop(private);
+        self.put(private, &copied, &target.spot)?;
         self.sync_dir(&target.spot)?;
         self.remove_copied(from, &copied, &target.spot).map_err(|mut failure| {
             failure.op = "delete";
-            self.notes.push("the destination is complete, the source is still there".to_owned());
+            self.notes
+                .push("the destination is complete, the source, or a part of it, is still there".to_owned());
             failure
         })
     }
@@ -274,9 +297,17 @@ impl Workshop<'_> {
     }
 }
 
-/// Back to where it came from, if nothing else is there by now.
-fn take_back(from: &Spot, spot: &Spot) {
-    let _ = rename_new(spot.dir(), &spot.name, from);
+/// A child that is being started elsewhere in the daemon holds all its descriptors for a moment, until
+/// it is another program: the copy's close, and its IN_CLOSE_WRITE, would come after it has its name.
+fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
+    /// Far longer than an `execve(2)` takes; an event too many is all that is at stake.
+    const ROUNDS: usize = 10_000;
+    for _ in 0..ROUNDS {
+        if found.kind != Kind::File || writer(dir, name) != Ok(Writer::Somebody) {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Gives something a name that nothing else has. Where the filesystem cannot tell (EINVAL), a file is

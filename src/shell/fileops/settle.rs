@@ -14,6 +14,7 @@ use crate::sys::dir::open_child;
 use crate::sys::file;
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
+use crate::sys::writer::{Writer, writer};
 
 /// While its contents are given their attributes, a directory is closed to everybody.
 const CLOSED: u32 = 0o700;
@@ -58,7 +59,9 @@ pub fn close(held: &OwnedFd, path: &[u8]) -> Result<(), Failure> {
 ///
 /// EPERM and the like; what others have put into the tree meanwhile is refused as before.
 pub fn settle(shop: &Workshop<'_>, top: OwnedFd, held: BorrowedFd<'_>, was: &Stat) -> Result<(), Failure> {
-    let mut walk = Walk::new(top, shop.verb, shop.target_path(), shop.control)?;
+    // Half way is no place to stop, also when the daemon ends.
+    let control = Control::default();
+    let mut walk = Walk::new(top, shop.verb, shop.target_path(), &control)?;
     // It was surveyed through another descriptor, but may be listed from anywhere.
     walk.rewind()?;
     loop {
@@ -82,6 +85,10 @@ pub fn settle(shop: &Workshop<'_>, top: OwnedFd, held: BorrowedFd<'_>, was: &Sta
 
 fn set(shop: &Workshop<'_>, held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Failure> {
     let found = stat(held).map_err(|errno| Failure::new("stat", path, errno))?;
+    // This operation has the top already, so it must not wait.
+    let Some(_taken) = shop.ground.busy.take(found.id) else {
+        return Err(Failure::refused(shop.verb, path, "another operation works on it"));
+    };
     attributes::check_links(shop.rule, &found, shop.verb, path)?;
     attributes::set(shop.rule, held, &found, path)
 }
@@ -123,40 +130,43 @@ pub fn remove_copied(
                 continue;
             }
             let stats = (stat_at(walk.dir(), &entry.name), stat_at(copies.last(), &entry.name));
-            match stats {
-                (Err(Errno::ENOENT), _) => {}
-                (Ok(one), Ok(other)) if is_same(&one, &other, times) => {
+            let removed = match stats {
+                (Err(Errno::ENOENT), _) => Ok(()),
+                // What somebody writes from now on would be lost.
+                (Ok(one), Ok(other))
+                    if is_same(&one, &other, times)
+                        && writer(walk.dir(), &entry.name) != Ok(Writer::Somebody) =>
+                {
                     file::remove(walk.dir(), &entry.name)
-                        .map_err(|errno| Failure::new("delete", &path, errno))?;
                 }
-                _ => changed = Some(path),
+                _ => Err(Errno::EBUSY),
+            };
+            if removed.is_err() {
+                changed = Some(path);
             }
         }
         let Some(name) = walk.ascend()? else { break };
         copies.pop().map_err(failed)?;
-        remove_emptied(walk.dir(), &name, walk.path_of(&name), &mut changed)?;
+        remove_emptied(walk.dir(), &name, walk.path_of(&name), &mut changed);
     }
-    remove_emptied(from.dir(), &from.name, path.to_vec(), &mut changed)?;
+    remove_emptied(from.dir(), &from.name, path.to_vec(), &mut changed);
     match changed {
         None => Ok(()),
-        Some(path) => Err(Failure::refused("delete", path, "it was changed meanwhile, and stays")),
+        Some(path) => Err(Failure::refused(
+            "delete",
+            path,
+            "it is in use, was changed meanwhile or cannot be removed, and stays",
+        )),
     }
 }
 
-fn remove_emptied(
-    dir: BorrowedFd<'_>,
-    name: &std::ffi::CStr,
-    path: Vec<u8>,
-    changed: &mut Option<Vec<u8>>,
-) -> Result<(), Failure> {
+fn remove_emptied(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: Vec<u8>, changed: &mut Option<Vec<u8>>) {
     match file::remove_dir(dir, name) {
         Ok(()) | Err(Errno::ENOENT) => {}
-        Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
+        Err(_) => {
             changed.get_or_insert(path);
         }
-        Err(errno) => return Err(Failure::new("delete", path, errno)),
     }
-    Ok(())
 }
 
 /// Whether a copy is still what the original is.
@@ -168,7 +178,7 @@ fn is_same(original: &Stat, copy: &Stat, times: bool) -> bool {
     if original.kind != copy.kind {
         return false;
     }
-    if original.kind != Kind::File {
+    if !matches!(original.kind, Kind::File | Kind::Symlink) {
         return true;
     }
     let rounded = copy.mtime_ns % SECOND_NS == 0

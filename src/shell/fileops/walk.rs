@@ -281,7 +281,8 @@ pub fn survey(
             if let Some(found) = judge(&entry, walk.dir(), &path)?
                 && found.kind == Kind::File
             {
-                census.bytes += found.size;
+                // Sizes are anybody's word: a sparse file may claim all there is.
+                census.bytes = census.bytes.saturating_add(found.size);
             }
         }
         if walk.ascend()?.is_none() {
