@@ -66,7 +66,8 @@ fn resolve(text: &[u8], names: &[&str], what: &str) -> Result<usize, Bad> {
 /// The defaults, for a configuration without `[daemon]`.
 pub fn default_daemon() -> Daemon {
     let Some(section) = super::schema::Section::find(b"daemon") else {
-        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, file_workers: 1, logname: "daemon".into() };
+        let logname = "daemon".into();
+        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, file_workers: 1, logname, control: None };
     };
     daemon(&Fields::empty(section, ""), &mut Diagnostics::default())
 }
@@ -77,14 +78,22 @@ fn daemon(fields: &Fields, out: &mut Diagnostics) -> Daemon {
         max_jobs: fields.number("max_jobs", out),
         file_workers: fields.number("file_workers", out),
         logname: log_name(fields, "daemon", out),
+        control: control(fields, out),
     }
+}
+
+/// The path of the control socket. Nothing behind the `=` means that there is to be none.
+fn control(fields: &Fields, out: &mut Diagnostics) -> Option<Vec<u8>> {
+    if fields.has("control") {
+        return fields.one("control", out, value::socket_path);
+    }
+    fields.section.key(b"control").map(|key| key.default.into())
 }
 
 fn log<'a>(sections: impl Iterator<Item = &'a Fields>, out: &mut Diagnostics) -> LogLevels {
     let mut levels = LogLevels::default();
     for fields in sections {
-        let word = fields.choice("level", out);
-        let level = Level::ALL.into_iter().find(|level| level.name() == word).unwrap_or(Level::Info);
+        let level = Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info);
         if fields.name.is_empty() {
             levels.default = level;
         } else {

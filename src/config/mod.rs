@@ -62,6 +62,8 @@ pub struct Daemon {
     pub file_workers: u32,
     /// Log name of the daemon itself.
     pub logname: LogName,
+    /// Path of the socket for `rinotifyctl`; none without it.
+    pub control: Option<Vec<u8>>,
 }
 
 /// `[scheduler NAME]`.

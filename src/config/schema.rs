@@ -137,6 +137,9 @@ pub struct Choice {
 /// The longest duration, ten years: no task waits longer, and sums of a few never overflow.
 pub const DURATION_MAX_MS: Millis = 10 * 365 * 24 * 60 * 60 * 1000;
 
+/// Where `rinotifyctl` finds the daemon unless it is told.
+pub const DEFAULT_CONTROL: &str = "/run/rinotifyd/control.sock";
+
 /// The most jobs, instances or threads: more processes than `pid_max` (4194304 at most, `proc(5)`)
 /// never run.
 const JOBS_MAX: i64 = 4_194_304;
@@ -177,7 +180,7 @@ pub static SECTIONS: &[Section] = &[
             key("include", Value::File, "", "further files, only names ending in .conf").list(),
             key("file_workers", THREADS, "2", "threads for file operations"),
             key("state_dir", Value::Path, "", "where waiting tasks survive a restart").later(),
-            key("control", Value::Path, "/run/rinotifyd/control.sock", "socket for rinotifyctl").later(),
+            key("control", Value::Path, DEFAULT_CONTROL, "socket for rinotifyctl; empty: none"),
         ],
     },
     Section {

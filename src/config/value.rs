@@ -160,6 +160,19 @@ pub fn absolute_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
     Err(Bad::whole(text, format!("{} is not an absolute path: it must start with /", quoted(text))))
 }
 
+/// The longest path that a socket can have (`sun_path`, `unix(7)`).
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// A path from the root that a socket can have.
+pub fn socket_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
+    if text.len() > SOCKET_PATH_LEN_MAX {
+        let message =
+            format!("the path of a socket has at most {SOCKET_PATH_LEN_MAX} bytes, not {}", text.len());
+        return Err(Bad::whole(text, message));
+    }
+    absolute_path(text)
+}
+
 /// Why a path cannot be watched or included, in words.
 pub fn pattern_error(text: &[u8], error: PatternError) -> Bad {
     let why = match error {
@@ -272,6 +285,11 @@ mod tests {
     fn paths() {
         assert_eq!(absolute_path(b"/a"), Ok(b"/a".to_vec()));
         assert_eq!(message(absolute_path(b"a")), "\"a\" is not an absolute path: it must start with /");
+        let longest = format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX - 1));
+        assert_eq!(socket_path(longest.as_bytes()), Ok(longest.clone().into_bytes()));
+        let longer = longest + "x";
+        let expected = "the path of a socket has at most 107 bytes, not 108";
+        assert_eq!(message(socket_path(longer.as_bytes())), expected);
         let cases = [
             (PatternError::Relative, "\"a\" is not an absolute path: it must start with /"),
             (PatternError::Dots, "\"a\" holds a . or .. component: write the path out"),

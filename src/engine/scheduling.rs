@@ -73,8 +73,7 @@ impl Engine {
                 self.remove_task(job, Level::Info, "task cancelled");
             }
             Some(State::Running) => {
-                if let Some(rerun) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
-                    self.tree.unpin(rerun.0.node);
+                if self.drop_rerun(job) {
                     self.log_task(Level::Info, job, "task will not run again: cancelled", &[]);
                 }
                 if let Some(task) = self.tasks.get_mut(job) {
@@ -225,7 +224,7 @@ impl Engine {
         }
     }
 
-    fn make_ready(&mut self, job: JobId) {
+    pub(super) fn make_ready(&mut self, job: JobId) {
         let place = self.tasks.last_place();
         if let Some(State::Waiting(timer)) = self.tasks.set_state(job, State::Ready(place)) {
             self.wheel.cancel(timer);
@@ -429,9 +428,16 @@ impl Engine {
     /// Forgets what is known of a run whose end nobody waits for.
     pub(super) fn drop_run(&mut self, job: JobId) {
         self.cancel_run_timer(job);
-        if let Some((subject, _)) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
+        self.drop_rerun(job);
+    }
+
+    /// A task that runs will not run again. Returns whether it would have.
+    pub(super) fn drop_rerun(&mut self, job: JobId) -> bool {
+        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
+        if let Some((subject, _)) = &rerun {
             self.tree.unpin(subject.node);
         }
+        rerun.is_some()
     }
 
     /// Takes a task that waits out of the table and says so.

@@ -78,7 +78,7 @@ pub static FLAGS: &[Flag] = &[
     flag("u", "uninstall", "", Role::Later, "remove the service"),
 ];
 
-const fn flag(
+pub(super) const fn flag(
     short: &'static str,
     long: &'static str,
     value: &'static str,
@@ -142,7 +142,7 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
+pub(super) fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
     Err(UsageError(message.into()))
 }
 
@@ -152,19 +152,14 @@ fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
 ///
 /// Unknown options, missing values, options that exclude each other, further arguments.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let args: Vec<String> = args.into_iter().map(|arg| to_text(arg.as_bytes())).collect();
-    let given = options().parse(&args).map(Given).map_err(|fail| UsageError(explain(&fail)))?;
-    if let Some(argument) = given.0.free.first() {
-        return usage(format!("unexpected argument {}", quoted(&to_bytes(argument))));
+    let given = Given::parse(FLAGS, args)?;
+    if let Some(argument) = given.arguments().first() {
+        return usage(format!("unexpected argument {}", quoted(argument)));
     }
     if let Some(flag) = given.of(Role::Later).next() {
         return usage(format!("{} is not supported yet", flag.title()));
     }
-    let modes: Vec<_> = given.of(Role::Mode).collect();
-    if let [first, second, ..] = modes.as_slice() {
-        return usage(format!("{} and {} exclude each other", first.title(), second.title()));
-    }
-    command(&given, modes.first().map_or("", |mode| mode.long))
+    command(&given, given.mode()?)
 }
 
 fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
@@ -228,44 +223,67 @@ impl Flag {
     }
 }
 
-fn options() -> Options {
-    let mut options = Options::new();
-    for flag in FLAGS {
-        let takes = if flag.value.is_empty() { HasArg::No } else { HasArg::Yes };
-        options.opt(flag.short, flag.long, flag.help, flag.value, takes, flag.occurs());
-    }
-    options
+/// What was given, by the long names of the options.
+pub(super) struct Given {
+    flags: &'static [Flag],
+    matches: Matches,
 }
 
-/// What was given, by the long names of the options.
-struct Given(Matches);
-
 impl Given {
-    fn has(&self, long: &str) -> bool {
-        self.0.opt_present(long)
+    /// Reads arguments by a table of options.
+    pub(super) fn parse(
+        flags: &'static [Flag],
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, UsageError> {
+        let mut options = Options::new();
+        for flag in flags {
+            let takes = if flag.value.is_empty() { HasArg::No } else { HasArg::Yes };
+            options.opt(flag.short, flag.long, flag.help, flag.value, takes, flag.occurs());
+        }
+        let args: Vec<String> = args.into_iter().map(|arg| to_text(arg.as_bytes())).collect();
+        let matches = options.parse(&args).map_err(|fail| UsageError(explain(&fail, flags)))?;
+        Ok(Self { flags, matches })
+    }
+
+    /// The mode, by its long name; empty when none was given.
+    pub(super) fn mode(&self) -> Result<&'static str, UsageError> {
+        let modes: Vec<_> = self.of(Role::Mode).collect();
+        if let [first, second, ..] = modes.as_slice() {
+            return usage(format!("{} and {} exclude each other", first.title(), second.title()));
+        }
+        Ok(modes.first().map_or("", |mode| mode.long))
+    }
+
+    /// What stands between and behind the options.
+    pub(super) fn arguments(&self) -> Vec<Vec<u8>> {
+        self.matches.free.iter().map(|text| to_bytes(text)).collect()
+    }
+
+    pub(super) fn has(&self, long: &str) -> bool {
+        self.matches.opt_present(long)
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &'static Flag> {
-        FLAGS.iter().filter(move |flag| flag.role == role && self.has(flag.long))
+        self.flags.iter().filter(move |flag| flag.role == role && self.has(flag.long))
     }
 
     fn values(&self, long: &str) -> Vec<Vec<u8>> {
-        self.0.opt_strs(long).iter().map(|text| to_bytes(text)).collect()
+        self.matches.opt_strs(long).iter().map(|text| to_bytes(text)).collect()
     }
 
-    fn value(&self, long: &str) -> Option<Vec<u8>> {
-        self.0.opt_str(long).map(|text| to_bytes(&text))
+    pub(super) fn value(&self, long: &str) -> Option<Vec<u8>> {
+        self.matches.opt_str(long).map(|text| to_bytes(&text))
     }
 }
 
-fn explain(fail: &Fail) -> String {
+fn explain(fail: &Fail, flags: &[Flag]) -> String {
     let dashed = |name: &str| {
         let dashes = if name.chars().count() == 1 { "-" } else { "--" };
         format!("{dashes}{}", escape(&to_bytes(name)))
     };
     match fail {
         Fail::UnrecognizedOption(name) => {
-            let meant = suggest::nearest(&to_bytes(name), FLAGS.iter().map(|flag| flag.long));
+            let meant = suggest::nearest(&to_bytes(name), flags.iter().map(|flag| flag.long));
             let hint = meant.map(|meant| format!(", did you mean --{meant}?")).unwrap_or_default();
             format!("unknown option {}{hint}", dashed(name))
         }
@@ -318,25 +336,24 @@ pub fn help() -> String {
          rinotifyd [-d] [--pidfile FILE] [-t | -n] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
-    for flag in FLAGS.iter().filter(|flag| flag.role != Role::Later) {
-        let comma = if flag.short.is_empty() { ' ' } else { ',' };
-        let names = format!("{:>4}{comma} --{} {}", flag.short_with_dash(), flag.long, flag.value);
-        text.push_str(&format!("{names:<28}{}\n", flag.help));
-    }
+    FLAGS.iter().filter(|flag| flag.role != Role::Later).for_each(|flag| text.push_str(&flag.line()));
     text.push_str(&format!("\nThe configuration file is {DEFAULT_CONFIG} unless -c names another.\n"));
     text
 }
 
 impl Flag {
-    fn short_with_dash(&self) -> String {
-        if self.short.is_empty() { String::new() } else { format!("-{}", self.short) }
+    /// Its line of the help.
+    pub(super) fn line(&self) -> String {
+        let (dash, comma) = if self.short.is_empty() { ("", ' ') } else { ("-", ',') };
+        let names = format!("{dash:>3}{:>1}{comma} --{} {}", self.short, self.long, self.value);
+        format!("{names:<28}{}\n", self.help)
     }
 }
 
 /// What `--version` shows.
 #[must_use]
-pub fn version() -> String {
-    format!("rinotifyd {}\n", env!("CARGO_PKG_VERSION"))
+pub fn version(program: &str) -> String {
+    format!("{program} {}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What `--list` shows.
@@ -441,7 +458,7 @@ mod tests {
         assert!(!help.contains("--install"));
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         assert_eq!(events().lines().count(), 15);
-        assert!(version().starts_with("rinotifyd "));
+        assert!(version("rinotifyd").starts_with("rinotifyd "));
     }
 
     proptest! {

@@ -24,6 +24,10 @@ const RING_SIZE: usize = 64 * 1024;
 /// that fits would alternate lines and gaps.
 const RESUME_SIZE: usize = RING_SIZE / 2;
 
+/// The last errors that are kept for the status, and how much of each: as much as a screen shows.
+const ERRORS_MAX: usize = 10;
+const ERROR_LEN_MAX: usize = 1024;
+
 /// How the last write to the stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
@@ -44,6 +48,8 @@ pub struct Log {
     ring: VecDeque<u8>,
     /// Lines dropped since the last line that was taken.
     dropped: u64,
+    /// The last errors, oldest first.
+    errors: VecDeque<String>,
     /// Kept for its memory.
     line: String,
     name: LogName,
@@ -59,6 +65,7 @@ impl Log {
             stream: Stream::Open,
             ring: VecDeque::with_capacity(RING_SIZE),
             dropped: 0,
+            errors: VecDeque::new(),
             line: String::new(),
             name: "log".into(),
         }
@@ -78,6 +85,9 @@ impl Log {
     /// Takes a record, if its level is wanted. It is written by the next [`Log::flush`], or now, if
     /// there is no room otherwise.
     pub fn write(&mut self, record: &Record) {
+        if record.level >= Level::Error {
+            self.remember(record);
+        }
         if !record.asked_for && !self.enabled(record.level, &record.name) {
             return;
         }
@@ -92,6 +102,22 @@ impl Log {
         } else {
             self.ring.extend(self.line.as_bytes());
         }
+    }
+
+    /// The last errors, oldest first, for the status.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(String::as_str)
+    }
+
+    fn remember(&mut self, record: &Record) {
+        let mut line = String::new();
+        format(&mut line, Prefix::Time(clock::wall()), record);
+        line.truncate(line.floor_char_boundary(ERROR_LEN_MAX));
+        line.truncate(line.trim_end().len());
+        if self.errors.len() == ERRORS_MAX {
+            self.errors.pop_front();
+        }
+        self.errors.push_back(line);
     }
 
     /// Writes what the stream takes without blocking. Call it once per turn of the loop.

@@ -17,7 +17,10 @@ pub fn now() -> Millis {
 /// The same clock in microseconds, for measuring.
 #[must_use]
 pub fn micros() -> u64 {
-    let time = boot_time();
+    micros_of(boot_time())
+}
+
+fn micros_of(time: TimeSpec) -> u64 {
     let secs = u64::try_from(time.tv_sec()).unwrap_or_default();
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or_default();
     secs * 1_000_000 + nanos / 1000
@@ -26,6 +29,14 @@ pub fn micros() -> u64 {
 /// `CLOCK_BOOTTIME` exists since Linux 2.6.39 and cannot fail (`clock_gettime(2)`).
 fn boot_time() -> TimeSpec {
     clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or(TimeSpec::new(0, 0))
+}
+
+/// Microseconds on the clock that stands still while the machine sleeps (`CLOCK_MONOTONIC`), which
+/// is the one that `sd_notify(3)` speaks of.
+#[must_use]
+pub fn monotonic_micros() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
+    micros_of(time)
 }
 
 /// Local wall time. It jumps: nothing but text is made of it.

@@ -72,6 +72,7 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
             max_jobs: 4,
             file_workers: 2,
             logname: Arc::from("daemon"),
+            control: None,
         },
         log: LogLevels { default: Level::Debug, by_name: Vec::new() },
         schedulers,
