@@ -103,7 +103,8 @@ build_std() {
     echo "static.sh: building std for $target with $rustc, $("$rustc" --version)"
     # The start files are named one by one: musl-gcc's specs know no static-pie. LLVM's libunwind,
     # since libgcc_eh.a wants glibc's _dl_find_object.
-    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker"
+    # Nothing unwinds: a panic aborts. The tables for it would be a tenth of the binary.
+    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker -C force-unwind-tables=no"
     flags="$flags -C link-arg=-nostartfiles -L$musl -L$unwind"
     for file in $start crti.o libc.a crtn.o; do
         flags="$flags -C link-arg=$musl/$file"

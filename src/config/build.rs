@@ -12,10 +12,12 @@ use super::fields::{Fields, report};
 use super::ini::{Text, words};
 use super::load::Reader;
 use super::rules::{self, Named};
-use super::schema::Kind;
+use super::schema::{self, Kind};
 use super::suggest;
 use super::value::{self, Bad};
-use super::{Action, Config, Daemon, EventMap, Output, Run, Scheduler, Trigger, Watch, WhileRunning};
+use super::{
+    Action, Address, Config, Daemon, EventMap, Output, Run, Scheduler, Syslog, Trigger, Watch, WhileRunning,
+};
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
@@ -42,11 +44,12 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     }
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
+    let syslog = of(Kind::Syslog).map(|fields| syslog(fields, out)).collect();
     let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
     let rules: Vec<_> = of(Kind::Rule).map(|fields| rules::rule(fields, reader)).collect();
     let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
-    Config { daemon, log, schedulers, event_maps, watches }
+    Config { daemon, log, syslog, schedulers, event_maps, watches }
 }
 
 /// Names that can be referred to; the index of each is the one in [`Config`].
@@ -101,6 +104,16 @@ fn log<'a>(sections: impl Iterator<Item = &'a Fields>, out: &mut Diagnostics) ->
         }
     }
     levels
+}
+
+fn syslog(fields: &Fields, out: &mut Diagnostics) -> Syslog {
+    let default = || Address::Path(b"/dev/log".to_vec());
+    Syslog {
+        name: (!fields.name.is_empty()).then(|| fields.name.as_str().into()),
+        address: fields.one("address", out, value::address).unwrap_or_else(default),
+        level: Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info),
+        facility: schema::facility_number(fields.choice("facility", out)),
+    }
 }
 
 fn log_name(fields: &Fields, default: &str, out: &mut Diagnostics) -> LogName {

@@ -67,6 +67,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
         // Many may be started by hand, beside each other and beside the service.
         daemon: Daemon { control: None, ..default_daemon() },
         log: LogLevels::default(),
+        syslog: Vec::new(),
         schedulers: vec![scheduler(cmd, delay_ms.unwrap_or_default())],
         event_maps: vec![map],
         watches: vec![Watch {

@@ -195,12 +195,12 @@ pub static SECTIONS: &[Section] = &[
         kind: Kind::Syslog,
         word: "syslog",
         naming: Naming::Optional,
-        built: false,
+        built: true,
         help: "log to syslog too, all or one log name",
         keys: &[
-            key("address", Value::Address, "/dev/log", "where syslog listens").later(),
-            key("level", LEVELS, "info", "the least that is sent").later(),
-            key("facility", Value::Name, "daemon", "syslog facility").later(),
+            key("address", Value::Address, "/dev/log", "where syslog listens"),
+            key("level", LEVELS, "info", "the least that is sent"),
+            key("facility", FACILITY, "daemon", "syslog facility"),
         ],
     },
     Section {
@@ -310,6 +310,38 @@ const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
     }
     keys
 };
+
+/// In the order of their numbers (RFC 3164, section 4.1.1), except that `local0` is 16.
+const FACILITY: Value = Value::Choice(&[
+    now("kern"),
+    now("user"),
+    now("mail"),
+    now("daemon"),
+    now("auth"),
+    now("syslog"),
+    now("lpr"),
+    now("news"),
+    now("uucp"),
+    now("cron"),
+    now("authpriv"),
+    now("ftp"),
+    now("local0"),
+    now("local1"),
+    now("local2"),
+    now("local3"),
+    now("local4"),
+    now("local5"),
+    now("local6"),
+    now("local7"),
+]);
+
+/// The number of a facility.
+#[must_use]
+pub fn facility_number(word: &str) -> u8 {
+    let Value::Choice(choices) = FACILITY else { return 0 };
+    let at = choices.iter().position(|choice| choice.word == word).unwrap_or_default();
+    u8::try_from(if at < 12 { at } else { at + 4 }).unwrap_or_default()
+}
 
 const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), later("worker")]);
 const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
@@ -424,6 +456,13 @@ mod tests {
         let section = Section::find(b"event_map").unwrap();
         for kind in EventKind::ALL {
             assert!(section.key(kind.name().as_bytes()).is_some_and(|key| key.list && key.built));
+        }
+    }
+
+    #[test]
+    fn facilities_have_their_numbers() {
+        for (word, number) in [("kern", 0), ("daemon", 3), ("ftp", 11), ("local0", 16), ("local7", 23)] {
+            assert_eq!(facility_number(word), number, "{word}");
         }
     }
 

@@ -318,7 +318,7 @@ impl Engine {
 
     fn wants(&self, level: Level, name: &LogName) -> bool {
         // Errors are remembered for the status, whoever logs them.
-        level >= Level::Error || self.levels.enabled(level, name)
+        level >= Level::Error || self.levels.enabled(level, name) || self.config.to_syslog(level, name)
     }
 
     /// Logs under a name; `record` is made only when somebody wants it.

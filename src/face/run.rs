@@ -113,6 +113,7 @@ fn daemon(run: cli::Run) -> Exit {
         Ok(output) => Log::new(config.log.clone(), output),
         Err(_) => return Exit::Failure,
     };
+    log.set_syslog(&config.syslog, None);
     tell(&warnings, &mut |level, text| log.write(&Record::new(level, &name, text)));
     match start(run.pidfile.as_deref(), config, run.dry_run, log, &mut source) {
         Ok(()) => Exit::Success,

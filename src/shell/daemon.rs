@@ -410,6 +410,7 @@ impl<'a> Daemon<'a> {
 
     fn flush_log(&mut self) {
         self.log.flush();
+        self.log.listen(&mut self.reactor);
         let waits = self.log.wants_write();
         match self.log_token {
             None if waits => {

@@ -96,6 +96,20 @@ impl fmt::Display for WallTime {
     }
 }
 
+impl WallTime {
+    /// As `Nov  3 14:05:09` (RFC 3164, section 4.1.2).
+    #[must_use]
+    pub fn rfc_3164(&self) -> String {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let local = self.secs.saturating_add(i64::from(self.offset_secs));
+        let (_, month, day) = civil_from_days(local.div_euclid(86_400));
+        let second = local.rem_euclid(86_400);
+        let at = usize::try_from((month - 1) * 3).unwrap_or_default();
+        let month = MONTHS.get(at..at + 3).unwrap_or_default();
+        format!("{month} {day:2} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    }
+}
+
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
 ///
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
@@ -118,6 +132,16 @@ mod tests {
 
     fn check(secs: i64, millis: u32, offset_secs: i32, expected: &str) {
         assert_eq!(WallTime { secs, millis, offset_secs }.to_string(), expected);
+    }
+
+    #[test]
+    fn wall_time_for_syslog() {
+        let check = |secs, offset_secs, expected: &str| {
+            assert_eq!(WallTime { secs, millis: 0, offset_secs }.rfc_3164(), expected);
+        };
+        check(0, 0, "Jan  1 00:00:00");
+        check(1_795_439_109, 3600, "Nov 23 14:05:09");
+        check(1_735_689_599, 0, "Dec 31 23:59:59");
     }
 
     #[test]

@@ -1,19 +1,18 @@
-//! Sockets of this machine that have a path (`unix(7)`).
+//! Sockets: one with a path to be asked at (`unix(7)`), and those to send lines through, which
+//! never wait.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt,
-    listen as start_listening, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr,
+    bind, connect, getsockopt, listen as start_listening, recv, send as send_message, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 
-use super::Errno;
-
-/// The longest path of a socket: `sun_path` has 108 bytes, one of them for the NUL.
-pub const PATH_LEN_MAX: usize = 107;
+use super::{Errno, retry};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 16;
@@ -38,12 +37,57 @@ pub fn listen(path: &Path) -> Result<UnixListener, Errno> {
 /// Whether the socket of this name is one that nobody listens on.
 #[must_use]
 pub fn is_abandoned(path: &Path) -> bool {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let connected = UnixAddr::new(path).and_then(|address| {
-        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        connect(fd.as_raw_fd(), &address)
-    });
-    connected == Err(Errno::ECONNREFUSED)
+    open(Peer::Path(path), true).is_err_and(|errno| errno == Errno::ECONNREFUSED)
+}
+
+/// Whom to send to.
+#[derive(Clone, Copy, Debug)]
+pub enum Peer<'a> {
+    /// A socket of this machine.
+    Path(&'a Path),
+    /// One of the network.
+    Net(SocketAddr),
+}
+
+/// A socket that sends there: a stream, or datagrams. A stream over the network may still be
+/// connecting, and has no room until it is.
+///
+/// # Errors
+/// ENOENT, ECONNREFUSED, EACCES, ENETUNREACH; EPROTOTYPE for a path of the other type; EAGAIN when
+/// whoever listens at a path has too many connections to accept.
+pub fn open(peer: Peer<'_>, stream: bool) -> Result<OwnedFd, Errno> {
+    let kind = if stream { SockType::Stream } else { SockType::Datagram };
+    match peer {
+        Peer::Path(path) => open_to(AddressFamily::Unix, kind, &UnixAddr::new(path)?),
+        Peer::Net(SocketAddr::V4(address)) => open_to(AddressFamily::Inet, kind, &SockaddrIn::from(address)),
+        Peer::Net(SocketAddr::V6(address)) => {
+            open_to(AddressFamily::Inet6, kind, &SockaddrIn6::from(address))
+        }
+    }
+}
+
+fn open_to(family: AddressFamily, kind: SockType, address: &dyn SockaddrLike) -> Result<OwnedFd, Errno> {
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    match connect(fd.as_raw_fd(), address) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sends a datagram, or as much of a stream as there is room for; returns how much that was.
+///
+/// # Errors
+/// EAGAIN when there is no room; ECONNREFUSED, ENOTCONN, EPIPE, ECONNRESET and the like when nobody
+/// takes it.
+pub fn send(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    retry(|| send_message(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
+}
+
+/// Whether the other side of a stream has closed it. What it may have sent stays unread.
+#[must_use]
+pub fn is_closed(fd: &OwnedFd) -> bool {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    retry(|| recv(fd.as_raw_fd(), &mut [0], flags)) == Ok(0)
 }
 
 /// The user on the other side of a connection, as of when it was made; for one that was connected,
@@ -100,7 +144,8 @@ mod tests {
         fs::write(&path, "kept").unwrap();
         assert_eq!(listen(&path).unwrap_err(), Errno::EADDRINUSE);
         assert_eq!(fs::read(&path).unwrap(), b"kept");
-        let fits = PATH_LEN_MAX - scratch.path().as_os_str().len() - 1;
+        // sun_path has 108 bytes, one of them for the NUL.
+        let fits = 107 - scratch.path().as_os_str().len() - 1;
         assert!(listen(&scratch.path().join("x".repeat(fits))).is_ok());
         assert_eq!(listen(&scratch.path().join("x".repeat(fits + 1))).unwrap_err(), Errno::ENAMETOOLONG);
     }

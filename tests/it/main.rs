@@ -25,4 +25,5 @@ mod schedulers;
 mod scratch;
 mod service_manager;
 mod storm;
+mod syslog;
 mod watching;

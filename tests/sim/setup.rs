@@ -74,6 +74,7 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
             logname: Arc::from("daemon"),
             control: None,
         },
+        syslog: Vec::new(),
         log: LogLevels { default: Level::Debug, by_name: Vec::new() },
         schedulers,
         event_maps: vec![event_map],

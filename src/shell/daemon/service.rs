@@ -190,6 +190,7 @@ impl Daemon<'_> {
         let config = self.reload.reload(&mut say);
         let outcome = config.map(|config| {
             self.log.set_levels(config.log.clone());
+            self.log.set_syslog(&config.syslog, Some(&mut self.reactor));
             self.logname = config.daemon.logname.clone();
             self.file_workers = config.daemon.file_workers;
             self.service.moving = Some(config.daemon.control.clone());
