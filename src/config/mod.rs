@@ -357,6 +357,13 @@ impl Watch {
     /// Whether the exclude filter names this path.
     #[must_use]
     pub fn excludes(&self, path: &[u8]) -> bool {
-        self.exclude.iter().any(|regex| regex.is_match(path))
+        self.excluded_by(path).is_some()
+    }
+
+    /// The exclude filter that names this path.
+    #[must_use]
+    pub fn excluded_by(&self, path: &[u8]) -> Option<&str> {
+        let filter = self.exclude.iter().find(|regex| regex.is_match(path))?;
+        Some(expression::shown(filter))
     }
 }

@@ -162,6 +162,8 @@ pub enum Effect {
     Exit,
     /// Say something to whoever asked.
     Answer(Answer),
+    /// A decision, in words; only after [`super::Engine::explain_decisions`].
+    Explain(String),
     /// Other log levels from now on.
     Levels(LogLevels),
 }

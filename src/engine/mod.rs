@@ -141,6 +141,7 @@ pub struct Engine {
     rescans: Vec<Rescan>,
     phase: Phase,
     ready: bool,
+    explaining: bool,
     counters: Counters,
     troubles: Troubles,
     out: Vec<Effect>,
@@ -182,6 +183,7 @@ impl Engine {
             rescans: Vec::new(),
             phase: Phase::Running,
             ready: false,
+            explaining: false,
             counters: Counters::default(),
             troubles: Troubles::default(),
             out: Vec::new(),
@@ -244,6 +246,17 @@ impl Engine {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.arrivals.is_empty()
+    }
+
+    /// Tells every decision about an event from now on.
+    pub fn explain_decisions(&mut self) {
+        self.explaining = true;
+    }
+
+    /// Whether there is any task.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty()
     }
 
     /// How many directories are watched.
@@ -313,6 +326,14 @@ impl Engine {
             if let Some((_, job)) = self.ended.pop_front() {
                 self.forget_ended(job);
             }
+        }
+    }
+
+    /// Tells a decision; `text` is made only when somebody wants it.
+    fn explain(&mut self, text: impl FnOnce(&Self) -> String) {
+        if self.explaining {
+            let text = text(self);
+            self.out.push(Effect::Explain(text));
         }
     }
 

@@ -38,6 +38,10 @@ impl Engine {
         let config = Rc::clone(&self.config);
         let scheduler = &config.schedulers[sched];
         if !(if event.is_dir { scheduler.dirs } else { scheduler.files }) {
+            self.explain(|_| {
+                let what = if event.is_dir { "directories (dirs = no)" } else { "files (files = no)" };
+                format!("scheduler {} takes no events about {what}", scheduler.name)
+            });
             return;
         }
         let subject = self.subject(event);
@@ -67,6 +71,7 @@ impl Engine {
     pub(super) fn cancel(&mut self, sched: usize, event: &Occurrence<'_>) {
         let config = Rc::clone(&self.config);
         let subject = self.subject(event);
+        self.explain(|_| format!("scheduler {}: a waiting task is cancelled", config.schedulers[sched].name));
         let Some(job) = self.tasks.find(key(sched, &config.schedulers[sched], &subject)) else { return };
         match self.tasks.get(job).map(|task| task.state) {
             Some(State::Waiting(_) | State::Ready(_)) => {
@@ -110,6 +115,10 @@ impl Engine {
         let timer = |slot| wheel.insert(due, Timer::Delay(slot));
         let Some(job) = self.tasks.add(number, scheduler.singlejob, subject, now, timer) else { return };
         self.tree.pin(node);
+        self.explain(|_| {
+            let delay = String::from_utf8_lossy(&seconds(scheduler.delay_ms)).into_owned();
+            format!("scheduler {}: a task is scheduled, with a delay of {delay} s", scheduler.name)
+        });
         if scheduler.delay_ms == 0 {
             self.make_ready(job);
         } else {
@@ -281,6 +290,7 @@ impl Engine {
         let argv = argv(&scheduler.action, &values);
         let env = environment(scheduler, &values);
         if self.options.dry_run {
+            self.explain_begin(job);
             self.log_task(Level::Info, job, "dry run", &[("command", printable(&argv))]);
             self.end_task(job, self.position);
             return;
@@ -297,6 +307,13 @@ impl Engine {
         let Some(run) = self.runs[sched].clone() else { return };
         let logname = scheduler.logname.clone();
         self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
+    }
+
+    pub(super) fn explain_begin(&mut self, job: JobId) {
+        self.explain(|engine| {
+            let sched = engine.tasks.get(job).map_or(0, |task| usize::from(task.sched));
+            format!("scheduler {} runs its task", engine.config.schedulers[sched].name)
+        });
     }
 
     pub(super) fn set_run_timer(&mut self, job: JobId, timer: super::TimerId) {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use getopts::{Fail, HasArg, Matches, Occur, Options};
 
+use super::explain::Asked;
 use crate::config::diagnostics::{escape, quoted};
 use crate::config::inline::Inline;
 use crate::config::suggest;
@@ -58,6 +59,7 @@ pub static FLAGS: &[Flag] = &[
     flag("d", "debug", "", Role::Any, "log everything"),
     flag("t", "configtest", "", Role::Mode, "test the configuration and exit"),
     flag("n", "dry-run", "", Role::Mode, "run, but log the actions instead of taking them"),
+    flag("e", "explain", "EVENT:PATH", Role::Mode, "say what this event would do, and why"),
     flag("l", "list", "", Role::Mode, "list the events and exit"),
     flag("v", "version", "", Role::Mode, "show the version and exit"),
     flag("h", "help", "", Role::Mode, "show this help and exit"),
@@ -73,7 +75,6 @@ pub static FLAGS: &[Flag] = &[
         Role::InlineOnce,
         "with -w: the shell command to run, such as 'echo {pathname}'",
     ),
-    flag("e", "explain", "EVENT:PATH", Role::Later, "say what this event would do"),
     flag("i", "install", "", Role::Later, "install the daemon as a service"),
     flag("u", "uninstall", "", Role::Later, "remove the service"),
 ];
@@ -99,6 +100,13 @@ pub enum Command {
         setup: Setup,
         /// `-d`
         debug: bool,
+    },
+    /// `-e`: say what an event would do.
+    Explain {
+        /// With which configuration.
+        setup: Setup,
+        /// Which event, of what.
+        asked: Asked,
     },
     /// `-l`
     List,
@@ -173,6 +181,7 @@ fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
         "list" => Ok(Command::List),
         "version" => Ok(Command::Version),
         "help" => Ok(Command::Help),
+        "explain" => Ok(Command::Explain { setup: setup(given)?, asked: asked(given)? }),
         "configtest" => Ok(Command::Test { setup: setup(given)?, debug }),
         _ => Ok(Command::Run(Run {
             setup: setup(given)?,
@@ -181,6 +190,23 @@ fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
             pidfile: given.value("pidfile").map(path),
         })),
     }
+}
+
+/// `EVENT:PATH`
+fn asked(given: &Given) -> Result<Asked, UsageError> {
+    let text = given.value("explain").unwrap_or_default();
+    let Some(colon) = text.iter().position(|&byte| byte == b':') else {
+        return usage("-e needs EVENT:PATH");
+    };
+    let (name, path) = (&text[..colon], text[colon + 1..].to_vec());
+    let Some(kind) = str::from_utf8(name).ok().and_then(EventKind::from_name) else {
+        let hint = suggest::hint(name, EventKind::ALL.map(EventKind::name));
+        return usage(format!("unknown event {}{hint}", quoted(name)));
+    };
+    if path.is_empty() || path.contains(&0) {
+        return usage("-e needs EVENT:PATH");
+    }
+    Ok(Asked { kind, path })
 }
 
 /// A file, or the options that stand for one.
@@ -332,8 +358,8 @@ fn to_bytes(text: &str) -> Vec<u8> {
 #[must_use]
 pub fn help() -> String {
     let mut text = String::from(
-        "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -l | -v | -h]\n       \
-         rinotifyd [-d] [--pidfile FILE] [-t | -n] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
+        "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
     FLAGS.iter().filter(|flag| flag.role != Role::Later).for_each(|flag| text.push_str(&flag.line()));
@@ -397,6 +423,8 @@ mod tests {
         let pidfile = Some("p".into());
         check("--pidfile p", Command::Run(Run { pidfile, ..run(DEFAULT_CONFIG) }));
         check("-t -c f", Command::Test { setup: Setup::File("f".into()), debug: false });
+        let asked = Asked { kind: EventKind::Open, path: b"/a:b/".to_vec() };
+        check("-c f -e IN_OPEN:/a:b/", Command::Explain { setup: Setup::File("f".into()), asked });
         check("-l", Command::List);
         check("-v", Command::Version);
         check("--help", Command::Help);
@@ -433,7 +461,13 @@ mod tests {
         refuse("-x id", "-x needs -w PATH");
         refuse("-r", "-r needs -x COMMAND");
         refuse("-w /a -x id -D 1 -D 2", "--delay may be given once only");
-        refuse("-e IN_OPEN:/a", "-e is not supported yet");
+        for text in ["IN_OPEN", "IN_OPEN:", "/a"] {
+            refuse(&format!("-e {text}"), "-e needs EVENT:PATH");
+        }
+        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\"");
+        refuse("-e IN_WRITE_CLOSE:/a", "unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?");
+        refuse("-e IN_OPEN:/a -e IN_OPEN:/b", "--explain may be given once only");
+        refuse("-e IN_OPEN:/a -t", "-t and -e exclude each other");
         refuse("-i", "-i is not supported yet");
         refuse("-u", "-u is not supported yet");
     }

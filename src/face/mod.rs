@@ -4,5 +4,6 @@
 pub mod cli;
 pub mod count;
 pub mod ctl;
+pub mod explain;
 pub mod run;
 mod show;

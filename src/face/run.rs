@@ -1,6 +1,7 @@
 //! Carries out what the command line says, up to the daemon's loop.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::cli::{self, Command, Setup};
 use super::count::directories;
 use super::ctl;
+use super::explain::{self, Asked};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
@@ -52,6 +54,7 @@ pub fn main() -> Exit {
         Ok(Command::Version) => print(cli::version("rinotifyd").as_bytes()),
         Ok(Command::List) => print(cli::events().as_bytes()),
         Ok(Command::Test { setup, .. }) => test(setup),
+        Ok(Command::Explain { setup, asked }) => explain(setup, &asked),
         Ok(Command::Run(run)) => daemon(run),
     }
 }
@@ -82,6 +85,27 @@ fn test(setup: Setup) -> Exit {
             complain(&errors.to_string());
             Exit::Usage
         }
+    }
+}
+
+/// What an event would do.
+fn explain(setup: Setup, asked: &Asked) -> Exit {
+    let config = match read(&absolute(setup)) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return Exit::Usage;
+        }
+    };
+    let path = absolute_path(Path::new(OsStr::from_bytes(&asked.path)));
+    if path.components().any(|part| matches!(part, Component::ParentDir)) {
+        complain("rinotifyd: write the path of -e without ..");
+        return Exit::Usage;
+    }
+    let (text, runs) = explain::explain(config, asked.kind, path.as_os_str().as_bytes());
+    match print(text.as_bytes()) {
+        Exit::Success if !runs => Exit::Failure,
+        exit => exit,
     }
 }
 

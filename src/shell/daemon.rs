@@ -355,6 +355,8 @@ impl<'a> Daemon<'a> {
             Effect::Ready => self.notify_ready(),
             Effect::Exit => self.done = true,
             Effect::Answer(answer) => self.answer(answer),
+            // Nobody has asked for it.
+            Effect::Explain(_) => {}
             Effect::Levels(levels) => self.log.set_levels(levels),
         }
     }

@@ -10,6 +10,7 @@ mod command_line;
 mod configuration;
 mod control;
 mod events;
+mod explain;
 mod faults;
 mod files;
 mod fuse;
