@@ -311,3 +311,124 @@ impl Stage {
 fn done_or_refused(outcome: Result<(), String>) -> AnswerEnd {
     outcome.map_or_else(AnswerEnd::Refused, |()| AnswerEnd::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::inline::{Inline, from_command_line};
+    use crate::engine::message::Seen;
+    use crate::engine::{Input, Options};
+    use crate::event::{EventKind, HEADER_SIZE, RawEvent};
+    use crate::rows::Row;
+    use crate::types::Wd;
+
+    /// An engine that watches `/`, for which events schedule tasks in an hour.
+    fn watching() -> Engine {
+        let inline = Inline {
+            watch: vec![b"/".to_vec()],
+            delay: Some(b"1h".to_vec()),
+            command: b"true".to_vec(),
+            ..Inline::default()
+        };
+        let config = from_command_line(&inline).unwrap().config;
+        let mut engine = Engine::new(config, Options { dry_run: false, default_max_jobs: 4 }, 0);
+        let mut effects = Vec::new();
+        engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
+        engine.step(0, Input::Spare, &mut effects);
+        let node = engine.in_flight.front().unwrap().node;
+        let result = Ok(Seen { wd: Wd(1), entries: Vec::new(), remote: None });
+        engine.step(0, Input::Scanned { node, result, queued: 0 }, &mut effects);
+        engine
+    }
+
+    fn write(engine: &mut Engine, name: &[u8]) {
+        let size = HEADER_SIZE + 16;
+        let event = RawEvent { wd: Wd(1), mask: EventKind::CloseWrite.bit(), cookie: 0, name };
+        let mut effects = Vec::new();
+        engine.step(1, Input::Filled { bytes: size, emptied: true, wall_ns: 0 }, &mut effects);
+        engine.step(1, Input::Event { event, size }, &mut effects);
+        engine.step(1, Input::Drained, &mut effects);
+    }
+
+    fn ask(engine: &mut Engine, question: Question) -> (Vec<u8>, AnswerEnd) {
+        let mut effects = Vec::new();
+        engine.step(2, Input::Ask { client: 7, question }, &mut effects);
+        let answer = effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer(answer) => Some(answer),
+            _ => None,
+        });
+        let Answer { client, rows, end } = answer.unwrap();
+        assert_eq!(client, 7);
+        (rows.into_bytes(), end)
+    }
+
+    fn numbers(rows: &[u8], key: &str) -> Vec<u64> {
+        let lines = rows.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let number = |line| match Row::parse(line).unwrap().get(key) {
+            Some(Value::Number(number)) => *number,
+            other => panic!("{other:?}"),
+        };
+        lines.map(number).collect()
+    }
+
+    #[test]
+    fn a_long_list_is_told_in_pieces_each_task_once() {
+        const TASKS: u64 = 3 * PIECE as u64 + 1;
+        let mut engine = watching();
+        (0..TASKS).for_each(|number| write(&mut engine, number.to_string().as_bytes()));
+        let mut told = Vec::new();
+        let mut question = Question::Tasks { from: 0 };
+        loop {
+            let (rows, end) = ask(&mut engine, question);
+            let piece = numbers(&rows, "id");
+            assert!(piece.len() <= PIECE as usize);
+            told.extend(piece);
+            match end {
+                AnswerEnd::More(next) => question = next,
+                end => break assert_eq!(end, AnswerEnd::Done),
+            }
+            if told.len() == PIECE as usize {
+                // Meanwhile one that was told goes, and one that was not; one comes.
+                assert_eq!(ask(&mut engine, Question::Cancel(1)).1, AnswerEnd::Done);
+                assert_eq!(ask(&mut engine, Question::Cancel(TASKS - 1)).1, AnswerEnd::Done);
+                write(&mut engine, b"new");
+            }
+        }
+        told.retain(|id| *id <= TASKS);
+        let stayed = (1..=TASKS).filter(|id| *id != TASKS - 1);
+        assert_eq!(told, stayed.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn tasks_are_run_and_cancelled_by_their_id() {
+        let mut engine = watching();
+        write(&mut engine, b"a");
+        write(&mut engine, b"b");
+        let mut effects = Vec::new();
+        engine.step(3, Input::Ask { client: 0, question: Question::Run(2) }, &mut effects);
+        let started = effects.iter().find_map(|effect| match effect {
+            Effect::Start(job) => Some(job.id),
+            _ => None,
+        });
+        assert_eq!(started.map(JobId::task_id), Some(2));
+        assert_eq!(engine.tasks.waiting(), 1);
+        // Its timer is gone: an hour later only the other one is due.
+        effects.clear();
+        engine.step(3_700_000, Input::Tick { queued: 0, wall_ns: 0 }, &mut effects);
+        let starts = effects.iter().filter(|effect| matches!(effect, Effect::Start(_))).count();
+        assert_eq!((starts, engine.tasks.running()), (1, 2));
+        let refused = |why: &str| AnswerEnd::Refused(why.to_owned());
+        assert_eq!(ask(&mut engine, Question::Run(2)).1, refused("task 2 is running"));
+        assert_eq!(ask(&mut engine, Question::Run(3)).1, refused("there is no task 3"));
+        assert_eq!(ask(&mut engine, Question::Run(0)).1, refused("there is no task 0"));
+        // One that would run again will not once it is cancelled.
+        write(&mut engine, b"b");
+        assert_eq!(ask(&mut engine, Question::Cancel(2)).1, AnswerEnd::Done);
+        assert_eq!(ask(&mut engine, Question::Cancel(2)).1, refused("task 2 was told to end already"));
+        let status = crate::types::ExitStatus::Signaled(15);
+        let job = started.unwrap();
+        engine.step(3_700_001, Input::Ended { job, status, queued: 0 }, &mut effects);
+        assert_eq!((engine.tasks.len(), engine.tasks.waiting()), (1, 0));
+        assert_eq!(ask(&mut engine, Question::Cancel(2)).1, refused("there is no task 2"));
+    }
+}

@@ -32,6 +32,9 @@ pub const REQUEST_LEN_MAX: usize = 1024;
 /// A request must be there after so long, and an answer must get on in so long.
 const PATIENCE_MS: Millis = 5_000;
 
+/// Nobody is let in for so long after descriptors have run out.
+const PAUSE_MS: Millis = 1_000;
+
 /// Made with the daemon's first socket in it, if root runs it.
 const RUN_DIR: &str = "/run/rinotifyd";
 
@@ -92,6 +95,8 @@ pub struct Control {
     /// Device and inode of the name, which may be somebody else's by now.
     id: (u64, u64),
     clients: Vec<Client>,
+    /// Nobody is let in before this.
+    resume_at: Option<Millis>,
     next_key: u32,
     _lock: PidFile,
 }
@@ -140,7 +145,16 @@ impl Control {
         let token = reactor
             .add(&listener, Source::Control, Interest::READ)
             .map_err(|errno| other(&format!("epoll_ctl: {errno:?}")))?;
-        Ok(Self { listener, token, path: path.to_owned(), id, clients: Vec::new(), next_key: 0, _lock: lock })
+        Ok(Self {
+            listener,
+            token,
+            path: path.to_owned(),
+            id,
+            clients: Vec::new(),
+            resume_at: None,
+            next_key: 0,
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -152,11 +166,16 @@ impl Control {
     /// When [`Control::expire`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
-        self.clients.iter().map(|client| client.deadline).min()
+        self.clients.iter().map(|client| client.deadline).chain(self.resume_at).min()
     }
 
-    /// Lets those go who have had their time.
+    /// Lets those go who have had their time, and listens again after a pause.
     pub fn expire(&mut self, reactor: &mut Reactor, now: Millis) {
+        if self.resume_at.take_if(|at| *at <= now).is_some()
+            && reactor.resume(self.token, &self.listener, Interest::READ).is_err()
+        {
+            self.resume_at = Some(now + PAUSE_MS);
+        }
         let late = self.clients.iter().filter(|client| client.deadline <= now);
         for key in late.map(|client| client.key).collect::<Vec<_>>() {
             self.close(reactor, key);
@@ -165,9 +184,10 @@ impl Control {
 
     /// Takes who has connected: one in a turn, the others come in the next.
     pub fn accept(&mut self, reactor: &mut Reactor, now: Millis) {
-        // Anything but a connection is the connection's own failure, or a want of descriptors that
-        // epoll reports again.
-        let Ok((socket, _)) = self.listener.accept() else { return };
+        let socket = match self.listener.accept() {
+            Ok((socket, _)) => socket,
+            Err(error) => return self.pause(reactor, &error, now),
+        };
         let known = local::peer_uid(&socket).is_ok_and(user::is_root_or_own);
         let refusal = match (known, self.clients.len() < CLIENTS_MAX) {
             (true, true) => None,
@@ -187,6 +207,14 @@ impl Control {
         if let Ok(token) = reactor.add(&socket, Source::Client(key), Interest::READ) {
             let deadline = now + PATIENCE_MS;
             self.clients.push(Client { key, socket, token, deadline, stage: Stage::Asking(Vec::new()) });
+        }
+    }
+
+    /// Without descriptors, who wants to connect stays there, and epoll would say so for ever.
+    fn pause(&mut self, reactor: &Reactor, error: &io::Error, now: Millis) {
+        let passing = [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ConnectionAborted];
+        if !passing.contains(&error.kind()) && reactor.pause(&self.listener).is_ok() {
+            self.resume_at = Some(now + PAUSE_MS);
         }
     }
 

@@ -362,6 +362,39 @@ fn there_is_a_limit_to_clients_who_make_way_in_time() {
     end(daemon);
 }
 
+/// Processor time that the daemon has used, in ticks of a hundredth of a second.
+fn ticks(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    behind_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_want_of_descriptors_is_waited_out_without_haste() {
+    let (scratch, mut daemon) = start(&waiting());
+    let pid = daemon.pid().to_string();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let limit = |count: usize| {
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &pid, &format!("--nofile={count}:")]);
+        assert!(command.status().unwrap().success());
+    };
+    limit(open + 1);
+    let before = ticks(&daemon);
+    let clients: Vec<_> = (0..3).map(|_| connect(&scratch)).collect();
+    // One is let in and goes in time, then the next; a daemon in haste would use all of that time.
+    for client in &clients {
+        assert_eq!(rest(client), "");
+    }
+    let used = ticks(&daemon) - before;
+    assert!(used < 300, "{used} ticks in 15 s");
+    limit(1024);
+    assert!(scratch.ask(&["status"]).contains("ready"));
+    scratch.write("src/file", "");
+    daemon.wait_log("schedule task");
+    end(daemon);
+}
+
 #[test]
 fn a_long_list_waits_for_its_reader_without_making_the_daemon_wait() {
     const TASKS: usize = 20_000;
