@@ -50,6 +50,8 @@ struct Destination {
     stream: bool,
     fd: Option<OwnedFd>,
     token: Option<Token>,
+    /// Of a socket that is closed by now.
+    old_token: Option<Token>,
     /// For a stream: lines, and how much of the first is sent.
     queue: VecDeque<Vec<u8>>,
     queue_size: usize,
@@ -158,8 +160,8 @@ impl Syslog {
     /// A stream that has no room for what waits for it.
     #[must_use]
     pub fn blocked(&self) -> Option<BorrowedFd<'_>> {
-        let blocked = self.destinations.iter().find(|destination| !destination.queue.is_empty());
-        blocked.and_then(|destination| destination.fd.as_ref()).map(AsFd::as_fd)
+        let mut blocked = self.destinations.iter().filter(|destination| !destination.queue.is_empty());
+        blocked.find_map(|destination| destination.fd.as_ref()).map(AsFd::as_fd)
     }
 }
 
@@ -176,6 +178,7 @@ impl Destination {
             stream,
             fd: None,
             token: None,
+            old_token: None,
             queue: VecDeque::new(),
             queue_size: 0,
             sent: 0,
@@ -256,6 +259,7 @@ impl Destination {
     fn close(&mut self) {
         self.fd = None;
         self.sent = 0;
+        self.old_token = self.token.take().or(self.old_token);
     }
 
     /// What there is to say, once, when nobody takes lines, and when somebody does again. No room
@@ -278,15 +282,17 @@ impl Destination {
 
     /// Waits for room in a stream, or no longer.
     fn listen(&mut self, reactor: &mut Reactor) {
-        let waiting = self.fd.as_ref().filter(|_| !self.queue.is_empty());
-        match (waiting, self.token) {
-            (Some(fd), None) => self.token = reactor.add(fd, Source::Log, Interest::WRITE).ok(),
-            (None, Some(token)) => {
-                match &self.fd {
-                    Some(fd) => reactor.remove(token, fd),
-                    // It left epoll when it was closed.
-                    None => reactor.forget(token),
-                }
+        if let Some(token) = self.old_token.take() {
+            // It left epoll when it was closed.
+            reactor.forget(token);
+        }
+        let Some(fd) = &self.fd else { return };
+        match self.token {
+            None if !self.queue.is_empty() => {
+                self.token = reactor.add(fd, Source::Log, Interest::WRITE).ok();
+            }
+            Some(token) if self.queue.is_empty() => {
+                reactor.remove(token, fd);
                 self.token = None;
             }
             _ => {}
