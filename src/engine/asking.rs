@@ -4,7 +4,7 @@
 //! more than a piece at a time. A task or watch path that is there all the while is told once; what
 //! comes and goes meanwhile may be told or not.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::cover::Role;
 use super::message::{Answer, AnswerEnd, Effect, Question, ScanError};
@@ -21,8 +21,9 @@ const PIECE: u32 = 512;
 /// the list of watches.
 const STATUS_PATHS_MAX: usize = 100;
 
-/// Why a watch path is not watched as a directory, by its text: it means the same in every watch.
-pub(super) type Troubles = HashMap<Vec<u8>, Trouble>;
+/// Why a watch path is not watched as a directory, in the order of the paths' texts, which mean the
+/// same in every watch and in the next configuration.
+pub(super) type Troubles = Vec<(Vec<u8>, Trouble)>;
 
 /// See [`Troubles`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +160,8 @@ impl Engine {
 
     fn stage(&self, (watch, path): (u16, u16), state: &PathState) -> (Stage, &str) {
         let text = &self.config.watches[usize::from(watch)].paths[usize::from(path)].text;
-        match self.troubles.get(text) {
+        let trouble = self.trouble_of(text).ok().map(|at| &self.troubles[at].1);
+        match trouble {
             Some(Trouble::Failed(why)) => (if state.armed { Stage::Armed } else { Stage::Failed }, why),
             _ if state.armed && state.unwatched > 0 && self.starvation.is_some() => (Stage::Armed, NO_ROOM),
             _ if state.armed => (Stage::Armed, ""),
@@ -170,9 +172,15 @@ impl Engine {
         }
     }
 
+    /// Its place among the troubles, or where it would be.
+    fn trouble_of(&self, text: &[u8]) -> Result<usize, usize> {
+        self.troubles.binary_search_by(|(known, _)| known.as_slice().cmp(text))
+    }
+
     /// A visit to a watch path, or to one on the way to it, did not end with a watch.
     pub(super) fn note_trouble(&mut self, node: NodeId, error: &ScanError) {
-        for member in self.covers.members(self.tree.cover(node)) {
+        let config = Rc::clone(&self.config);
+        for member in self.covers.members(self.tree.cover(node)).to_vec() {
             let trouble = match error {
                 _ if member.role == Role::Below => continue,
                 ScanError::NotDirectory if member.role == Role::Root => Trouble::SingleFile,
@@ -181,13 +189,19 @@ impl Engine {
                 ScanError::Exhausted(text) | ScanError::Other(text) => Trouble::Failed(text.clone()),
                 ScanError::Stale(_) | ScanError::NoSpace { .. } => continue,
             };
-            self.troubles.insert(member.pattern(&self.config).text.clone(), trouble);
+            let text = &member.pattern(&config).text;
+            match self.trouble_of(text) {
+                Ok(at) => self.troubles[at].1 = trouble,
+                Err(at) => self.troubles.insert(at, (text.clone(), trouble)),
+            }
         }
     }
 
     /// A watch path is watched.
     pub(super) fn note_watched(&mut self, text: &[u8]) {
-        self.troubles.remove(text);
+        if let Ok(at) = self.trouble_of(text) {
+            self.troubles.remove(at);
+        }
     }
 
     fn tell_tasks(&self, from: u32, rows: &mut Rows) -> AnswerEnd {

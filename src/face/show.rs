@@ -85,18 +85,19 @@ pub(super) fn table(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
             if !lines.is_empty() {
                 cells.push(Vec::new());
             }
-            cells.push(first.fields.iter().map(|(key, _)| title(key).to_uppercase()).collect());
+            cells.push(first.fields.iter().map(|(key, _)| title(key).to_ascii_uppercase()).collect());
             cells.extend(
                 rows.iter().map(|row| row.fields.iter().map(|(key, value)| cell(key, value)).collect()),
             );
         }
         align(&cells, &mut lines);
     }
-    lines.into_iter().flat_map(|line| (line + "\n").into_bytes()).collect()
+    (lines.join("\n") + if lines.is_empty() { "" } else { "\n" }).into_bytes()
 }
 
 fn title(key: &str) -> String {
-    key.trim_end_matches("_ms").replace('_', " ")
+    let key = key.strip_suffix("_ms").unwrap_or(key);
+    key.chars().map(|char| if char == '_' { ' ' } else { char }).collect()
 }
 
 fn cell(key: &str, value: &Value<'_>) -> String {

@@ -107,7 +107,7 @@ impl Notifier {
     /// Returns what there is to complain about, the first time.
     fn send(&mut self, message: &str) -> Option<String> {
         let (socket, address) = self.target.as_ref()?;
-        if !self.unsent.contains(message) {
+        if !self.unsent.ends_with(message) {
             self.unsent.push_str(message);
         }
         self.retry_at = None;
