@@ -53,6 +53,9 @@ check "-t refuses a wrong configuration" refuses -c "$scratch/wrong.conf" -t
 
 mkdir "$scratch/src"
 cat >"$scratch/rinotifyd.conf" <<EOF
+[daemon]
+control = $scratch/control.sock
+
 [scheduler note]
 type = shell
 cmd = printf '%s %s\n' {maskname} {pathname} >>$scratch/ran
@@ -67,6 +70,8 @@ EOF
 start "$binary" "$scratch/rinotifyd.conf"
 echo content >"$scratch/src/a file"
 check "a dropped file runs the command" wait_until ran_with "IN_CLOSE_WRITE $scratch/src/a file"
+ln -s "$binary" "$scratch/rinotifyctl"
+check "rinotifyctl tells how it is" says '^tasks done  *1$' "$scratch/rinotifyctl" -s "$scratch/control.sock" status
 check "TERM ends it with 0" stop
 
 finish smoke.sh

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, process};
 
+use nix::poll::poll;
+
 use super::stat::{FileId, Kind, stat};
 use super::{Errno, Error, errno_of};
 
@@ -45,6 +47,9 @@ pub struct PidFile {
     owner: u32,
 }
 
+/// How long the owner of a lock may take to say who it is, before it is looked at again.
+const OWNER_WRITES_MS: u8 = 20;
+
 /// How often a file may vanish between open and lock: each time, a daemon ended in that moment.
 const TRIES: usize = 10;
 
@@ -66,10 +71,17 @@ impl PidFile {
     /// # Errors
     /// As [`PidFile::acquire`].
     pub fn acquire_noting(path: &Path, mode: u32, note: &[u8]) -> Result<Self, LockError> {
-        for _ in 0..TRIES {
+        for tries in (1..=TRIES).rev() {
             let mut file = open(path, mode)?;
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) => return Err(held(&mut file)),
+                Err(TryLockError::WouldBlock) => match held(&mut file) {
+                    // Its owner has yet to write into it.
+                    LockError::Held { pid: None, .. } if tries > 1 => {
+                        poll(&mut [], OWNER_WRITES_MS).map_err(|errno| system("poll", path, errno))?;
+                        continue;
+                    }
+                    error => return Err(error),
+                },
                 Err(TryLockError::Error(error)) => return Err(system("flock", path, errno_of(&error))),
                 Ok(()) => {}
             }
@@ -85,8 +97,9 @@ impl PidFile {
     }
 
     fn write(&mut self, note: &[u8]) -> std::io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.write_all(&[self.owner.to_string().as_bytes(), b"\n", note].concat())
+        let text = [self.owner.to_string().as_bytes(), b"\n", note].concat();
+        self.file.write_all(&text)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 

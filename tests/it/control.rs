@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 
 use nix::sys::signal::Signal;
 
-use crate::scratch::{Daemon, Scratch, is_root, rinotifyd};
+use crate::scratch::{Daemon, Scratch, is_root, rinotifyd, wait_for};
 
 const CONFIG: &str = "[scheduler later]\ntype = shell\ncmd = echo {filename} >>@/ran\ndelay = 1h\n\
                       [scheduler now]\ntype = shell\ncmd = echo $$ >>@/pid; exec sleep 60\n\
@@ -156,6 +156,14 @@ fn a_watch_that_fails_says_why() {
     let json = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert_eq!(member(&json, "\"closed\"", "state"), "\"failed\"");
     assert_eq!(member(&json, "\"closed\"", "why"), "\"no permission to read it\"");
+    // Once it can be watched, that is over.
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    scratch.rename("closed", "aside");
+    scratch.rename("aside", "closed");
+    let expected = "\"state\":\"armed\",\"directories\":1,\"unwatched\":0,\"why\":null";
+    let shown =
+        |command: &mut std::process::Command| String::from_utf8(command.output().unwrap().stdout).unwrap();
+    daemon.wait_for(|| shown(&mut command).contains(expected), "the watch is armed");
     // Another user is not let in, even if the mode would let them.
     fs::set_permissions(socket.join("control.sock"), fs::Permissions::from_mode(0o777)).unwrap();
     command.uid(1).gid(1);
@@ -507,6 +515,59 @@ fn a_socket_that_cannot_be_made_is_a_warning_and_a_path_that_cannot_be_an_error(
     assert!(
         fs::read_dir(scratch.path("")).unwrap().all(|entry| entry.unwrap().file_name() != "control.sock")
     );
+}
+
+#[test]
+fn of_many_that_start_at_once_one_stays() {
+    const DAEMONS: usize = 5;
+    let (scratch, killed) = start(&waiting());
+    killed.signal(Signal::SIGKILL);
+    drop(killed);
+    let mut daemons: Vec<_> = (0..DAEMONS)
+        .map(|_| {
+            let mut command = rinotifyd();
+            command.arg("-c").arg(scratch.path("rinotifyd.conf"));
+            Daemon::spawn(command)
+        })
+        .collect();
+    wait_for(|| daemons.iter_mut().filter_map(Daemon::ended).count() == DAEMONS - 1, "all but one end");
+    let mut last = None;
+    for mut daemon in daemons {
+        match daemon.ended() {
+            Some(status) => assert_eq!(status.code(), Some(1), "{}", daemon.log()),
+            None => last = Some(daemon),
+        }
+    }
+    let mut last = last.unwrap();
+    last.ready();
+    assert!(scratch.ask(&["status"]).contains(&last.pid().to_string()));
+    end(last);
+}
+
+#[test]
+fn root_makes_the_usual_directory_and_the_client_finds_it() {
+    if !is_root("the directory below /run") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    let file = scratch.write("plain.conf", scratch.expand(&without_daemon()));
+    let client = scratch.path("rinotifyctl");
+    symlink(rinotifyd().get_program(), &client).unwrap();
+    // A /run of its own, and a umask that would close the directory.
+    let mut command = std::process::Command::new("unshare");
+    let script = "mount -t tmpfs none /run && umask 0077 && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(rinotifyd().get_program()).arg("-c").arg(file);
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready();
+    let run = format!("/proc/{}/root/run/rinotifyd", daemon.pid());
+    let mode = |name: &str| fs::metadata(format!("{run}/{name}")).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(""), mode("control.sock"), mode("control.sock.lock")), (0o755, 0o600, 0o600));
+    let mut command = std::process::Command::new("nsenter");
+    command.args(["--mount", "--target", &daemon.pid().to_string()]).arg(client).arg("status");
+    let output = command.output().unwrap();
+    assert!(output.stdout.starts_with(b"version "), "{output:?}");
+    assert!(!end(daemon).contains("control socket"));
 }
 
 #[test]

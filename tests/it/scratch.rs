@@ -358,6 +358,11 @@ impl Daemon {
         kill(self.pid(), signal).unwrap();
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end and says how it ended.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
