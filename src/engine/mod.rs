@@ -265,6 +265,12 @@ impl Engine {
         self.tree.watched()
     }
 
+    /// Whether the first look at all watch paths is done.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// Whether the end has begun.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

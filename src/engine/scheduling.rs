@@ -309,6 +309,7 @@ impl Engine {
         self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
     }
 
+    /// Tells that a task has its turn.
     pub(super) fn explain_begin(&mut self, job: JobId) {
         self.explain(|engine| {
             let sched = engine.tasks.get(job).map_or(0, |task| usize::from(task.sched));

@@ -83,9 +83,11 @@ impl Daemon<'_> {
             return;
         }
         let mut old = self.service.control.take();
-        if let Some(path) = path
-            && let Err(OpenError::Other(why)) = self.open_control(path)
-        {
+        if let Some(Err(error)) = path.map(|path| self.open_control(path)) {
+            let why = match error {
+                OpenError::Twin(error) => error.to_string(),
+                OpenError::Other(why) => why,
+            };
             let stays = if old.is_some() { "; the old one stays" } else { "" };
             self.warn(Some(format!("no control socket {why}{stays}")));
             self.service.control = old.take();
@@ -196,8 +198,11 @@ impl Daemon<'_> {
             self.service.moving = Some(config.daemon.control.clone());
             self.step(Input::Reload(Box::new(config)));
         });
-        // What the manager waits for is the end of the reload, however it went.
-        self.notify_ready();
+        // What the manager waits for is the end of the reload, however it went. At start there is
+        // more to wait for.
+        if self.engine.is_ready() {
+            self.notify_ready();
+        }
         outcome.ok_or(errors)
     }
 
