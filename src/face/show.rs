@@ -19,7 +19,7 @@ pub(super) fn json(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
         out.push(b':');
         let is_single = SINGLE.contains(kind);
         out.extend_from_slice(if is_single { b"" } else { b"[" });
-        let rows = rows.iter().filter(|row| row.kind == *kind);
+        let rows = of(rows, kind);
         if is_single && rows.clone().next().is_none() {
             out.extend_from_slice(b"null");
         }
@@ -72,24 +72,30 @@ fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
+/// The rows of one kind.
+fn of<'a>(rows: &'a [Row<'a>], kind: &'a str) -> impl Iterator<Item = &'a Row<'a>> + Clone {
+    rows.iter().filter(move |row| row.kind == kind)
+}
+
 /// Lines of keys and values where there is one row, else a table for each kind that has any.
 pub(super) fn table(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
+    let (single, several): (Vec<_>, Vec<_>) = kinds.iter().partition(|kind| SINGLE.contains(kind));
+    let mut cells: Vec<Vec<String>> = Vec::new();
+    for row in single.into_iter().flat_map(|kind| of(rows, kind)) {
+        cells.extend(row.fields.iter().map(|(key, value)| vec![title(key), cell(key, value)]));
+    }
     let mut lines = Vec::new();
-    for kind in kinds {
-        let rows: Vec<_> = rows.iter().filter(|row| row.kind == *kind).collect();
-        let Some(first) = rows.first() else { continue };
-        let mut cells: Vec<Vec<String>> = Vec::new();
-        if SINGLE.contains(kind) {
-            cells.extend(first.fields.iter().map(|(key, value)| vec![title(key), cell(key, value)]));
-        } else {
-            if !lines.is_empty() {
-                cells.push(Vec::new());
-            }
-            cells.push(first.fields.iter().map(|(key, _)| title(key).to_ascii_uppercase()).collect());
-            cells.extend(
-                rows.iter().map(|row| row.fields.iter().map(|(key, value)| cell(key, value)).collect()),
-            );
+    align(&cells, &mut lines);
+    for kind in several {
+        let Some(first) = of(rows, kind).next() else { continue };
+        cells.clear();
+        if !lines.is_empty() {
+            cells.push(Vec::new());
         }
+        cells.push(first.fields.iter().map(|(key, _)| title(key).to_ascii_uppercase()).collect());
+        cells.extend(
+            of(rows, kind).map(|row| row.fields.iter().map(|(key, value)| cell(key, value)).collect()),
+        );
         align(&cells, &mut lines);
     }
     (lines.join("\n") + if lines.is_empty() { "" } else { "\n" }).into_bytes()
