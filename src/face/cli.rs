@@ -16,8 +16,11 @@ use crate::config::inline::Inline;
 use crate::config::suggest;
 use crate::event::EventKind;
 
-/// Where the configuration is unless `-c` says otherwise.
-pub const DEFAULT_CONFIG: &str = "/etc/rinotifyd/rinotifyd.conf";
+/// Where the configuration is unless `-c` says otherwise: `/etc`, or what was set when it was built.
+pub const DEFAULT_CONFIG: &str = match option_env!("RINOTIFYD_CONFIG") {
+    Some(path) => path,
+    None => "/etc/rinotifyd/rinotifyd.conf",
+};
 
 /// An option.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +42,14 @@ pub struct Flag {
 pub enum Role {
     /// Says what to do; one of these at most.
     Mode,
-    /// A mode that does not exist yet.
-    Later,
     /// Goes with any mode.
     Any,
     /// About a configuration file.
     File,
     /// Goes without a mode only.
     Running,
+    /// Goes with installing and uninstalling only.
+    Installing,
     /// Part of the form without a file; may be repeated.
     Inline,
     /// As `Inline`, once.
@@ -75,8 +78,9 @@ pub static FLAGS: &[Flag] = &[
         Role::InlineOnce,
         "with -w: the shell command to run, such as 'echo {pathname}'",
     ),
-    flag("i", "install", "", Role::Later, "install the daemon as a service"),
-    flag("u", "uninstall", "", Role::Later, "remove the service"),
+    flag("i", "install", "", Role::Mode, "install this program, its manual and its service"),
+    flag("u", "uninstall", "", Role::Mode, "remove them; a configuration that was changed stays"),
+    flag("", "root", "DIR", Role::Installing, "with -i or -u: below this directory, such as an image"),
 ];
 
 pub(super) const fn flag(
@@ -108,6 +112,10 @@ pub enum Command {
         /// Which event, of what.
         asked: Asked,
     },
+    /// `-i`
+    Install(PathBuf),
+    /// `-u`
+    Uninstall(PathBuf),
     /// `-l`
     List,
     /// `-v`
@@ -164,9 +172,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     if let Some(argument) = given.arguments().first() {
         return usage(format!("unexpected argument {}", quoted(argument)));
     }
-    if let Some(flag) = given.of(Role::Later).next() {
-        return usage(format!("{} is not supported yet", flag.title()));
-    }
     command(&given, given.mode()?)
 }
 
@@ -177,7 +182,17 @@ fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
     {
         return usage(format!("{} needs a running daemon, not --{mode}", flag.title()));
     }
+    let installs = matches!(mode, "install" | "uninstall");
+    if !installs && let Some(flag) = given.of(Role::Installing).next() {
+        return usage(format!("{} needs -i or -u", flag.title()));
+    }
+    if installs && let Some(flag) = given.about_a_configuration().next() {
+        return usage(format!("{} and --{mode} exclude each other", flag.title()));
+    }
+    let root = || given.value("root").map_or_else(|| PathBuf::from("/"), path);
     match mode {
+        "install" => Ok(Command::Install(root())),
+        "uninstall" => Ok(Command::Uninstall(root())),
         "list" => Ok(Command::List),
         "version" => Ok(Command::Version),
         "help" => Ok(Command::Help),
@@ -293,6 +308,10 @@ impl Given {
         self.flags.iter().filter(move |flag| flag.role == role && self.has(flag.long))
     }
 
+    fn about_a_configuration(&self) -> impl Iterator<Item = &'static Flag> {
+        [Role::File, Role::Inline, Role::InlineOnce].into_iter().flat_map(|role| self.of(role))
+    }
+
     fn values(&self, long: &str) -> Vec<Vec<u8>> {
         self.matches.opt_strs(long).iter().map(|text| to_bytes(text)).collect()
     }
@@ -359,10 +378,11 @@ fn to_bytes(text: &str) -> Vec<u8> {
 pub fn help() -> String {
     let mut text = String::from(
         "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
-         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n       \
+         rinotifyd -i | -u [--root DIR]\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
-    FLAGS.iter().filter(|flag| flag.role != Role::Later).for_each(|flag| text.push_str(&flag.line()));
+    FLAGS.iter().for_each(|flag| text.push_str(&flag.line()));
     text.push_str(&format!("\nThe configuration file is {DEFAULT_CONFIG} unless -c names another.\n"));
     text
 }
@@ -426,6 +446,9 @@ mod tests {
         let asked = Asked { kind: EventKind::Open, path: b"/a:b/".to_vec() };
         check("-c f -e IN_OPEN:/a:b/", Command::Explain { setup: Setup::File("f".into()), asked });
         check("-l", Command::List);
+        check("-i", Command::Install("/".into()));
+        check("-d --install --root=/mnt", Command::Install("/mnt".into()));
+        check("-u --root /mnt", Command::Uninstall("/mnt".into()));
         check("-v", Command::Version);
         check("--help", Command::Help);
     }
@@ -468,8 +491,12 @@ mod tests {
         refuse("-e IN_WRITE_CLOSE:/a", "unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?");
         refuse("-e IN_OPEN:/a -e IN_OPEN:/b", "--explain may be given once only");
         refuse("-e IN_OPEN:/a -t", "-t and -e exclude each other");
-        refuse("-i", "-i is not supported yet");
-        refuse("-u", "-u is not supported yet");
+        refuse("-i -u", "-i and -u exclude each other");
+        refuse("-i -c f", "-c and --install exclude each other");
+        refuse("-u -w /a -x id", "-w and --uninstall exclude each other");
+        refuse("-i --pidfile p", "--pidfile needs a running daemon, not --install");
+        refuse("--root /mnt", "--root needs -i or -u");
+        refuse("-t --root /mnt", "--root needs -i or -u");
     }
 
     #[test]
@@ -486,10 +513,9 @@ mod tests {
     #[test]
     fn help_names_every_option_that_exists() {
         let help = help();
-        for flag in FLAGS.iter().filter(|flag| flag.role != Role::Later) {
+        for flag in FLAGS {
             assert!(help.contains(&format!("--{}", flag.long)) && help.contains(flag.help), "{}", flag.long);
         }
-        assert!(!help.contains("--install"));
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         assert_eq!(events().lines().count(), 15);
         assert!(version("rinotifyd").starts_with("rinotifyd "));

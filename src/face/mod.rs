@@ -5,5 +5,6 @@ pub mod cli;
 pub mod count;
 pub mod ctl;
 pub mod explain;
+pub mod install;
 pub mod run;
 mod show;

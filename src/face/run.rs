@@ -10,6 +10,7 @@ use super::cli::{self, Command, Setup};
 use super::count::directories;
 use super::ctl;
 use super::explain::{self, Asked};
+use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
@@ -53,6 +54,8 @@ pub fn main() -> Exit {
         Ok(Command::Help) => print(cli::help().as_bytes()),
         Ok(Command::Version) => print(cli::version("rinotifyd").as_bytes()),
         Ok(Command::List) => print(cli::events().as_bytes()),
+        Ok(Command::Install(root)) => place(install, &root),
+        Ok(Command::Uninstall(root)) => place(uninstall, &root),
         Ok(Command::Test { setup, .. }) => test(setup),
         Ok(Command::Explain { setup, asked }) => explain(setup, &asked),
         Ok(Command::Run(run)) => daemon(run),
@@ -65,6 +68,23 @@ pub(super) fn print(text: &[u8]) -> Exit {
     match out.write_all(text).and_then(|()| out.flush()) {
         Ok(()) => Exit::Success,
         Err(_) => Exit::Failure,
+    }
+}
+
+/// Installs or uninstalls; each step is told when it is done.
+fn place(work: install::Work, root: &Path) -> Exit {
+    let mut told = Exit::Success;
+    let outcome = work(root, &mut |line| {
+        if print(format!("{line}\n").as_bytes()) != Exit::Success {
+            told = Exit::Failure;
+        }
+    });
+    match outcome {
+        Ok(()) => told,
+        Err(failure) => {
+            complain(&format!("rinotifyd: {failure}"));
+            Exit::Failure
+        }
     }
 }
 
