@@ -9,7 +9,7 @@ root=target/debian-root
 [ ! -e $root ] || exit 0
 mkdir -p target
 rm -rf $root.new
-debootstrap --variant=minbase --include=openrc,mandoc bookworm $root.new http://deb.debian.org/debian \
+debootstrap --variant=minbase --include=openrc,mandoc,systemd bookworm $root.new http://deb.debian.org/debian \
     >target/debian-root.log 2>&1 || {
     tail target/debian-root.log >&2
     echo "debian-root.sh: debootstrap failed, see target/debian-root.log" >&2

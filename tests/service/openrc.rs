@@ -2,5 +2,5 @@
 
 #[test]
 fn it_starts_reloads_refuses_and_stops() {
-    crate::machine::run("tests/openrc.sh", &[]);
+    crate::machine::run(&[], "tests/openrc.sh", &[]);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::tools::{BINARY, has, repository, run};
+use crate::tools::{BINARY, available, has, repository, run};
 
 /// Tenths of the "exposure level" that `systemd-analyze security` computes, 96 being a service
 /// without any hardening. The unit reaches 35: what remains open is what a daemon needs that runs
@@ -47,5 +47,14 @@ fn security_is_as_tight_as_it_was() {
         assert!(succeeded, "{said}");
         let open = unit().replace("ProtectSystem=strict", "").replace("CapabilityBoundingSet=", "#");
         assert!(!analyze(&args, &open).0, "the threshold finds nothing");
+    }
+}
+
+/// Booted in a container: start, reload, what the hardening leaves, stop, watchdog.
+#[test]
+fn a_real_systemd_runs_it() {
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if available("cgroup2", filesystems.contains("cgroup2")) {
+        crate::machine::run(&["--systemd"], "tests/systemd.sh", &[]);
     }
 }
