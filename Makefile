@@ -20,7 +20,7 @@ export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help build test churn demo smoke bench static size install uninstall clean
+.PHONY: help build test churn demo smoke bench static size deb install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ static: ## one static binary for TARGET, in target/static/TARGET/rinotifyd
 size: ## fail when the static binary is over 1 MiB
 	@size=$$(wc -c <$(STATIC)) && echo "$(STATIC): $$size bytes, at most $(STATIC_MAX)" && \
 	    test "$$size" -le $(STATIC_MAX)
+
+deb: ## a Debian package of the static binary for TARGET, in target/deb
+	tools/deb.sh $(TARGET)
 
 install: ## what make has built; DESTDIR PREFIX SYSCONFDIR SBINDIR MANDIR, INIT="systemd openrc procd", BINARY
 	@BINARY=$(BINARY) tools/install.sh install

@@ -1,5 +1,5 @@
 # Sourced by the scripts that try the service in a Debian of its own, after common.sh.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154
 
 config=/etc/rinotifyd/rinotifyd.conf
 ran=/srv/ran

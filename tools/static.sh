@@ -106,8 +106,6 @@ build_std() {
     # Nothing unwinds: a panic aborts. The tables for it would be a tenth of the binary.
     flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker -C force-unwind-tables=no"
     flags="$flags -C link-arg=-nostartfiles -L$musl -L$unwind"
-    # A panic aborts and prints no backtrace: the tables for unwinding would be a tenth of the binary.
-    flags="$flags -C force-unwind-tables=no"
     for file in $start crti.o libc.a crtn.o; do
         flags="$flags -C link-arg=$musl/$file"
     done

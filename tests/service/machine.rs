@@ -13,7 +13,8 @@ pub fn run(options: &[&str], script: &str, files: &[&Path]) {
         .map_or_else(|| repository().join("target/debian-root"), PathBuf::from);
     if is_root() && available("target/debian-root (tools/debian-root.sh makes it)", root.is_dir()) {
         let mut command = Command::new("tests/in-debian.sh");
-        let said = succeed(command.current_dir(repository()).args(options).args([BINARY, script]).args(files));
+        let said =
+            succeed(command.current_dir(repository()).args(options).args([BINARY, script]).args(files));
         assert!(said.ends_with("everything passed\n"), "{said}");
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod install;
 mod machine;
 mod openrc;
+mod packages;
 mod procd;
 mod scripts;
 mod systemd;

@@ -22,6 +22,10 @@ fn shellcheck_has_nothing_to_say() {
             "conf/openrc/rinotifyd.initd",
             "conf/procd/rinotifyd.init",
             "conf/completions/rinotifyd.bash",
+            "packaging/alpine/APKBUILD",
+            "packaging/debian/postinst",
+            "packaging/debian/prerm",
+            "packaging/debian/postrm",
         ]
         .map(|path| repository().join(path)),
     );
