@@ -862,6 +862,16 @@ fn configurations_that_are_shown_are_valid() {
     });
 }
 
+#[test]
+fn the_cookbook_has_twelve_recipes() {
+    let page = page("rinotifyd-cookbook.7");
+    let recipes: Vec<_> = page.split("\n.Ss ").skip(1).collect();
+    assert_eq!(recipes.len(), 12);
+    for recipe in recipes {
+        assert_eq!(configurations(".7", recipe).len(), 1, "{recipe}");
+    }
+}
+
 /// The keys that the manual shows with a value, section by section, put together again.
 fn shown_keys(page: &str) -> String {
     let mut config =

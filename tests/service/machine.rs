@@ -11,7 +11,14 @@ use crate::tools::{BINARY, available, is_root, repository, succeed};
 pub fn run(options: &[&str], script: &str, files: &[&Path]) {
     let root = std::env::var_os("RINOTIFYD_DEBIAN_ROOT")
         .map_or_else(|| repository().join("target/debian-root"), PathBuf::from);
-    if is_root() && available("target/debian-root (tools/debian-root.sh makes it)", root.is_dir()) {
+    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if is_root()
+        && available("target/debian-root (tools/debian-root.sh makes it)", root.is_dir())
+        && available(
+            "overlayfs and cgroup2",
+            ["overlay", "cgroup2"].iter().all(|name| filesystems.contains(name)),
+        )
+    {
         let mut command = Command::new("tests/in-debian.sh");
         let said =
             succeed(command.current_dir(repository()).args(options).args([BINARY, script]).args(files));
