@@ -33,7 +33,7 @@ check "it is stopped at first" says 'status: stopped' $service status
 check "start" $service start
 check "status" says 'status: started' $service status
 first=$(pid)
-check "it runs under supervise-daemon" supervised --start
+check "it runs under supervise-daemon" wait_until supervised --start
 check "it takes what is dropped" takes /srv/one
 check "its directory is there" test -d /run/rinotifyd
 check "its state is for itself" test "$(stat -c %a /var/lib/rinotifyd)" = 700
@@ -62,9 +62,9 @@ watching /srv/one
 chmod 0777 /srv
 check "restart with a good configuration" $service restart
 check "the first daemon is gone" gone "$first"
-check "it is another process" is_another_pid "$first"
-check "user of conf.d" runs_as daemon
-check "options of conf.d" has_argument -d
+check "it is another process" wait_until is_another_pid "$first"
+check "user of conf.d" wait_until runs_as daemon
+check "options of conf.d" wait_until has_argument -d
 check "timeout of conf.d" supervised SIGTERM/20/SIGKILL/5
 check "directories of its user" test "$(stat -c %U:%G /run/rinotifyd)" = daemon:daemon
 check "it takes what is dropped again" takes /srv/one
