@@ -21,6 +21,7 @@ mod process;
 mod reload;
 mod report;
 mod setup;
+mod start;
 mod storm;
 mod tasks;
 
@@ -37,6 +38,7 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("burst", burst::measure),
     ("flat", flat::measure),
     ("storm", storm::measure),
+    ("start", start::measure),
     ("setup", setup::measure),
     ("reload", reload::measure),
     ("files", files::measure),

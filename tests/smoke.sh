@@ -1,7 +1,8 @@
 #!/bin/sh
 # Tries a binary from the outside: tests/smoke.sh BINARY.
 #
-# With RINOTIFYD_REQUIRE_STATIC in the environment it also has to be statically linked.
+# With RINOTIFYD_REQUIRE_STATIC in the environment it also has to be statically linked. RINOTIFYD_RUNNER
+# runs the binary of another machine, such as qemu-aarch64-static.
 set -eu
 
 if [ $# -ne 1 ] || [ ! -x "$1" ]; then
@@ -11,6 +12,13 @@ fi
 binary=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cd "$(dirname "$0")/.."
 . tests/common.sh
+
+file=$binary
+if [ -n "${RINOTIFYD_RUNNER:-}" ]; then
+    binary=$scratch/rinotifyd
+    printf '#!/bin/sh\nexec %s %s "$@"\n' "$RINOTIFYD_RUNNER" "'$file'" >"$binary"
+    chmod +x "$binary"
+fi
 
 says() {
     text=$1
@@ -24,7 +32,7 @@ lists_all_events() {
 
 is_static() {
     # A dynamic linker is named in the INTERP header; a file that is no program has no headers.
-    headers=$(readelf --program-headers "$binary") &&
+    headers=$(readelf --program-headers "$file") &&
         case $headers in *LOAD*) ;; *) false ;; esac &&
         case $headers in *INTERP*) false ;; esac
 }
