@@ -16,7 +16,8 @@ cd "$(dirname "$0")/.."
 file=$binary
 if [ -n "${RINOTIFYD_RUNNER:-}" ]; then
     binary=$scratch/rinotifyd
-    printf '#!/bin/sh\nexec %s %s "$@"\n' "$RINOTIFYD_RUNNER" "'$file'" >"$binary"
+    # It is called by another name too, and goes by that.
+    printf '#!/bin/sh\nexec %s -0 "$0" %s "$@"\n' "$RINOTIFYD_RUNNER" "'$file'" >"$binary"
     chmod +x "$binary"
 fi
 

@@ -62,9 +62,10 @@ pub fn wall() -> WallTime {
 
 /// The wall clock in nanoseconds since 1970, to be compared with the times of files.
 #[must_use]
+#[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]
 pub fn wall_ns() -> i64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap_or(TimeSpec::new(0, 0));
-    now.tv_sec().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec())
+    i64::from(now.tv_sec()).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec().into())
 }
 
 /// Seconds east of Greenwich at that moment. Beyond the range of a 32-bit `time_t` the offset is
