@@ -34,7 +34,10 @@ echo picture >/srv/camera/anna/cat.jpg
 check "a picture is sorted" wait_until test -e /srv/photos/2024/01/IMG_20240131_120000.jpg
 check "and one without a date" wait_until test -e /srv/photos/unsorted/cat.jpg
 check "the log says what was done" says IMG_20240131_120000.jpg journalctl --no-pager --unit rinotifyd
-check "uninstall" rinotifyd --uninstall
+rinotifyd --uninstall >"$scratch/told"
+check "uninstall" test ! -e /usr/local/sbin/rinotifyd
+check "what it says ends the daemon" sh -c "$(sed -n 's/^if it still runs: //p' "$scratch/told")"
+check "it is gone" fails systemctl is-active rinotifyd
 check "what was written is kept" test -s "$config"
 
 [ "$failures" -eq 0 ] || { cat "$config" && journalctl --no-pager --unit rinotifyd | tail; }

@@ -175,12 +175,12 @@ impl Init {
         }
     }
 
-    /// What the administrator does before uninstalling.
+    /// How a daemon ends whose service file is gone already.
     pub const fn to_stop(self) -> &'static str {
         match self {
-            Self::Systemd => "systemctl disable --now rinotifyd",
-            Self::OpenRc => "rc-service rinotifyd stop; rc-update del rinotifyd",
-            Self::Procd => "/etc/init.d/rinotifyd stop; /etc/init.d/rinotifyd disable",
+            Self::Systemd => "systemctl stop rinotifyd; systemctl daemon-reload",
+            Self::OpenRc => "kill $(cat /run/supervise-rinotifyd.pid)",
+            Self::Procd => "ubus call service delete '{\"name\": \"rinotifyd\"}'",
             Self::Unknown => "kill it",
         }
     }
