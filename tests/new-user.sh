@@ -13,6 +13,12 @@ recipe() {
         sed -n "/^   $1/,/^   [A-Z]/p" | sed -n '/^ *\[/,$p' | sed '$d' | sed 's/^           \{0,1\}//'
 }
 
+# With the program alone, or from the sources.
+check "make install says the same" test \
+    "$(BINARY=/given/rinotifyd INIT=systemd tools/install.sh install | tail -n 3)" = \
+    "$(/given/rinotifyd --install | tail -n 3)"
+rinotifyd --uninstall >/dev/null
+
 # Of the lines that an installation ends with, the last says how to start the service.
 start_as_told() {
     sh -c "$(tail -n 1 "$1")"

@@ -91,6 +91,19 @@ install_all() {
     place "$BINARY" "$SBINDIR/rinotifyd"
     install -m 755 "$BINARY" "$DESTDIR$SBINDIR/rinotifyd"
     everything
+    [ -n "$DESTDIR" ] || tell_what_is_next
+}
+
+tell_what_is_next() {
+    echo "now write $config, then"
+    echo "    rinotifyd -t"
+    for init in $INIT; do
+        case $init in
+        systemd) echo "    systemctl daemon-reload && systemctl enable --now rinotifyd" ;;
+        openrc) echo "    rc-update add rinotifyd && rc-service rinotifyd start" ;;
+        procd) echo "    /etc/init.d/rinotifyd enable && /etc/init.d/rinotifyd start" ;;
+        esac
+    done
 }
 
 uninstall_all() {
