@@ -7,8 +7,20 @@ STATIC         = target/static/$(TARGET)/rinotifyd
 STATIC_MAX     = 1048576
 RELEASE_BINARY = $(or $(CARGO_TARGET_DIR),target)/release/rinotifyd
 
+# Where make install puts things; see tools/install.sh for more.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+SBINDIR    ?= $(PREFIX)/sbin
+MANDIR     ?= $(PREFIX)/share/man
+BINARY     ?= $(RELEASE_BINARY)
+export DESTDIR PREFIX SYSCONFDIR SBINDIR MANDIR
+ifneq ($(SYSCONFDIR),/etc)
+# Where the program looks for it.
+export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
+endif
+
 .DEFAULT_GOAL := build
-.PHONY: help build test churn demo smoke bench static size clean
+.PHONY: help build test churn demo smoke bench static size deb install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -41,6 +53,15 @@ static: ## one static binary for TARGET, in target/static/TARGET/rinotifyd
 size: ## fail when the static binary is over 1 MiB
 	@size=$$(wc -c <$(STATIC)) && echo "$(STATIC): $$size bytes, at most $(STATIC_MAX)" && \
 	    test "$$size" -le $(STATIC_MAX)
+
+deb: ## a Debian package of the static binary for TARGET, in target/deb
+	tools/deb.sh $(TARGET)
+
+install: ## what make has built; DESTDIR PREFIX SYSCONFDIR SBINDIR MANDIR, INIT="systemd openrc procd", BINARY
+	@BINARY=$(BINARY) tools/install.sh install
+
+uninstall: ## the same again, but for a configuration that was changed
+	@tools/install.sh uninstall
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -21,6 +21,7 @@ mod process;
 mod reload;
 mod report;
 mod setup;
+mod start;
 mod storm;
 mod tasks;
 
@@ -29,7 +30,7 @@ use lab::Lab;
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 10] = [
+const MEASUREMENTS: [Measurement; 11] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -37,6 +38,7 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("burst", burst::measure),
     ("flat", flat::measure),
     ("storm", storm::measure),
+    ("start", start::measure),
     ("setup", setup::measure),
     ("reload", reload::measure),
     ("files", files::measure),

@@ -3,7 +3,7 @@
 //! A pure engine decides, a thin shell does; ARCHITECTURE.md is the map. The modules stand here
 //! from the lowest layer to the highest, and each imports only from those above its own line:
 //!
-//! - words: [`event`], [`types`], [`record`], [`quote`]
+//! - words: [`event`], [`types`], [`record`], [`quote`], [`rows`]
 //! - pure: [`template`], [`replacement`], [`pattern`], [`config`], [`engine`]
 //! - the only door to the kernel: [`sys`]
 //! - the daemon: [`shell`]
@@ -12,6 +12,7 @@
 pub mod event;
 pub mod quote;
 pub mod record;
+pub mod rows;
 pub mod types;
 
 pub mod config;

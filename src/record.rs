@@ -33,6 +33,12 @@ impl Level {
             Self::Critical => "critical",
         }
     }
+
+    /// The level with this name; exact, case-sensitive.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
 }
 
 impl fmt::Display for Level {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Tries a binary from the outside: tests/smoke.sh BINARY.
 #
-# With RINOTIFYD_REQUIRE_STATIC in the environment it also has to be statically linked.
+# With RINOTIFYD_REQUIRE_STATIC in the environment it also has to be statically linked. RINOTIFYD_RUNNER
+# runs the binary of another machine, such as qemu-aarch64-static.
 set -eu
 
 if [ $# -ne 1 ] || [ ! -x "$1" ]; then
@@ -11,6 +12,14 @@ fi
 binary=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cd "$(dirname "$0")/.."
 . tests/common.sh
+
+file=$binary
+if [ -n "${RINOTIFYD_RUNNER:-}" ]; then
+    binary=$scratch/rinotifyd
+    # It is called by another name too, and goes by that.
+    printf '#!/bin/sh\nexec %s -0 "$0" %s "$@"\n' "$RINOTIFYD_RUNNER" "'$file'" >"$binary"
+    chmod +x "$binary"
+fi
 
 says() {
     text=$1
@@ -24,7 +33,7 @@ lists_all_events() {
 
 is_static() {
     # A dynamic linker is named in the INTERP header; a file that is no program has no headers.
-    headers=$(readelf --program-headers "$binary") &&
+    headers=$(readelf --program-headers "$file") &&
         case $headers in *LOAD*) ;; *) false ;; esac &&
         case $headers in *INTERP*) false ;; esac
 }
@@ -53,6 +62,9 @@ check "-t refuses a wrong configuration" refuses -c "$scratch/wrong.conf" -t
 
 mkdir "$scratch/src"
 cat >"$scratch/rinotifyd.conf" <<EOF
+[daemon]
+control = $scratch/control.sock
+
 [scheduler note]
 type = shell
 cmd = printf '%s %s\n' {maskname} {pathname} >>$scratch/ran
@@ -67,6 +79,8 @@ EOF
 start "$binary" "$scratch/rinotifyd.conf"
 echo content >"$scratch/src/a file"
 check "a dropped file runs the command" wait_until ran_with "IN_CLOSE_WRITE $scratch/src/a file"
+ln -s "$binary" "$scratch/rinotifyctl"
+check "rinotifyctl tells how it is" says '^tasks done  *1$' "$scratch/rinotifyctl" -s "$scratch/control.sock" status
 check "TERM ends it with 0" stop
 
 finish smoke.sh

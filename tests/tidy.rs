@@ -12,16 +12,18 @@ use std::process::Command;
 
 use rinotifyd::config::load::{Host, HostFile, Ownership, load};
 use rinotifyd::config::schema::{Kind, SECTIONS, Section};
-use rinotifyd::face::cli::{FLAGS, Role};
+use rinotifyd::face::cli::FLAGS;
+use rinotifyd::face::ctl;
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
 /// The modules that `lib.rs` declares, each with its layer.
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("event", WORDS),
     ("types", WORDS),
     ("record", WORDS),
     ("quote", WORDS),
+    ("rows", WORDS),
     ("template", PURE),
     ("replacement", PURE),
     ("pattern", PURE),
@@ -39,6 +41,9 @@ const SYS: u8 = 2;
 const IMPURE: [&str; 5] = ["fs", "env", "thread", "time", "process"];
 
 const DEPENDENCIES: [&str; 5] = ["getopts", "libc", "nix", "regex", "syslog"];
+
+/// What the build script may use; nothing of it is in the binary.
+const BUILD_DEPENDENCIES: [&str; 1] = ["miniz_oxide"];
 
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -565,7 +570,7 @@ fn check_dependencies(_path: &str, text: &str) -> Vec<(usize, String)> {
                 .rsplit_once("dependencies.")
                 .filter(|(kind, _)| !kind.ends_with("dev-"))
                 .map(|(_, name)| name)
-        } else if section == "dependencies" || section.ends_with(".dependencies") {
+        } else if section.ends_with("dependencies") && !section.ends_with("dev-dependencies") {
             line.split(['=', '.'])
                 .next()
                 .map(str::trim)
@@ -573,7 +578,9 @@ fn check_dependencies(_path: &str, text: &str) -> Vec<(usize, String)> {
         } else {
             None
         };
-        if let Some(name) = name.filter(|name| !DEPENDENCIES.contains(name)) {
+        let build = section.contains("build-dependencies");
+        let agreed: &[&str] = if build { &BUILD_DEPENDENCIES } else { &DEPENDENCIES };
+        if let Some(name) = name.filter(|name| !agreed.contains(name)) {
             findings.push((number + 1, format!("{name} is not one of the agreed dependencies")));
         }
     }
@@ -596,6 +603,10 @@ fn the_dependency_rule_finds_what_is_wrong() {
     check("[dev-dependencies.serde]\nversion = \"1\"", 0);
     check("[target.'cfg(unix)'.dependencies]\nserde.version = \"1\"", 1);
     check("[build-dependencies]\n[dependencies]\nlibc = \"0.2\"\ncc = \"1\"", 1);
+    check(
+        "[build-dependencies]\nminiz_oxide = \"0.8\"\ncc = \"1\"\n[build-dependencies.libc]\nversion = \"1\"",
+        2,
+    );
 }
 
 // Manual pages.
@@ -640,9 +651,78 @@ fn page(name: &str) -> String {
 
 #[test]
 fn every_option_is_in_the_manual() {
-    let flags = FLAGS.iter().filter(|flag| flag.role != Role::Later);
-    let names = flags.flat_map(|flag| [flag.short, flag.long]).filter(|name| !name.is_empty());
+    let names = FLAGS.iter().flat_map(|flag| [flag.short, flag.long]).filter(|name| !name.is_empty());
     assert_eq!(missing_flags(&page("rinotifyd.8"), names), [""; 0]);
+}
+
+#[test]
+fn every_option_and_command_of_the_client_is_in_its_manual() {
+    let page = page("rinotifyctl.8");
+    let names = ctl::FLAGS.iter().flat_map(|flag| [flag.short, flag.long]).filter(|name| !name.is_empty());
+    assert_eq!(missing_flags(&page, names), [""; 0]);
+    assert_eq!(missing_keys(&page, ctl::VERBS.iter().map(|verb| verb.word)), [""; 0]);
+}
+
+/// What is wrong with a file of `conf/completions`: options of this table that it lacks, and long
+/// ones that it has and the table has not.
+fn wrong_completions(path: &str, text: &str, flags: &[(&str, &str)]) -> Vec<String> {
+    let fish = path.ends_with(".fish");
+    let (short_mark, long_mark) = if fish { ("-s ", "-l ") } else { ("-", "--") };
+    let is_separate =
+        |text: &str, at: usize| at == 0 || !is_word(text.as_bytes()[at - 1]) && !text[..at].ends_with('-');
+    let marked = |mark: &str, name: &str| {
+        let option = format!("{mark}{name}");
+        let ends = |at: usize| {
+            text[at + option.len()..].bytes().next().is_none_or(|byte| !is_word(byte) && byte != b'-')
+        };
+        text.match_indices(&option).any(|(at, _)| is_separate(text, at) && ends(at))
+    };
+    let mut wrong = Vec::new();
+    for (short, long) in flags {
+        wrong.extend((!short.is_empty() && !marked(short_mark, short)).then(|| format!("no -{short}")));
+        wrong.extend((!marked(long_mark, long)).then(|| format!("no --{long}")));
+    }
+    // In fish, only the lines that are about the programs; elsewhere, every long option in the text.
+    let lines = text.lines().filter(|line| !fish || line.starts_with("complete -c rinotify"));
+    let lines = lines.filter(|line| !line.trim_start().starts_with('#'));
+    let lines = lines.filter(|line| fish || !line.contains("compgen") && !line.contains("_describe"));
+    for line in lines {
+        for (at, _) in line.match_indices(long_mark).filter(|(at, _)| is_separate(line, *at)) {
+            let rest = &line[at + long_mark.len()..];
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            let known = name.is_empty() || flags.iter().any(|(_, long)| *long == name);
+            wrong.extend((!known).then(|| format!("unknown --{name}")));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_option_is_completed() {
+    let flags: Vec<_> = FLAGS.iter().chain(ctl::FLAGS).map(|flag| (flag.short, flag.long)).collect();
+    let verbs: Vec<_> = ctl::VERBS.iter().map(|verb| verb.word).collect();
+    for (path, text) in texts(&["conf/completions"]) {
+        assert_eq!(wrong_completions(&path, &text, &flags), [""; 0], "{path}");
+        assert!(text.contains(&verbs.join(" ")), "{path}: {verbs:?}");
+    }
+}
+
+#[test]
+fn the_completion_rule_finds_what_is_wrong() {
+    let flags = [("c", "config"), ("", "pidfile")];
+    let check = |path, text, expected: &[&str]| {
+        assert_eq!(wrong_completions(path, text, &flags), expected, "{path}: {text}");
+    };
+    check("x.bash", "'--config --pidfile -c'", &[]);
+    check(
+        "x.bash",
+        "'--configtest --pid -c'",
+        &["no --config", "no --pidfile", "unknown --configtest", "unknown --pid"],
+    );
+    check("_x", "{-c,--config=}[x] '--pidfile=[y]'", &[]);
+    check("_x", "{-x,--config=}[x] '--pidfile=[y]'", &["no -c"]);
+    check("x.fish", "complete -c rinotifyd -s c -l config\ncomplete -c rinotifyd -l pidfile", &[]);
+    check("x.fish", "complete -c rinotifyd -s c -l config -l pidfile -l other", &["unknown --other"]);
 }
 
 /// The subsection whose title holds `[word]` or `[word NAME]`.
@@ -681,12 +761,13 @@ fn wrong_keys(page: &str) -> Vec<String> {
 fn every_key_is_in_the_manual() {
     assert_eq!(wrong_keys(&page("rinotifyd.conf.5")), [""; 0]);
     let bad =
-        ".Ss The [log] and [log NAME] sections\n.It Cm level\n.Ss The [daemon] section\n.It Cm control\n";
+        ".Ss The [log] and [log NAME] sections\n.It Cm level\n.Ss The [daemon] section\n.It Cm state_dir\n";
     let wrong = wrong_keys(bad);
     assert!(wrong.contains(&"max_jobs in [daemon]".to_owned()), "{wrong:?}");
-    assert!(wrong.contains(&"control in [daemon] is not built".to_owned()), "{wrong:?}");
+    assert!(wrong.contains(&"state_dir in [daemon] is not built".to_owned()), "{wrong:?}");
     assert!(wrong.contains(&"[watch]".to_owned()), "{wrong:?}");
-    assert!(!wrong.iter().any(|key| key.contains("level") || key.contains("syslog")), "{wrong:?}");
+    assert!(wrong.contains(&"[syslog]".to_owned()), "{wrong:?}");
+    assert!(!wrong.iter().any(|key| key.contains("level")), "{wrong:?}");
 }
 
 // Configurations that are shown.
@@ -775,10 +856,20 @@ fn configurations_that_are_shown_are_valid() {
     let pages = || texts(&["README.md", "man"]);
     enforce(pages(), check_configurations);
     let counts: Vec<_> = pages().map(|(path, text)| configurations(&path, &text).len()).collect();
-    assert!(counts.len() >= 3 && counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert!(counts.iter().filter(|count| **count > 0).count() >= 3, "{counts:?}");
     enforce(texts(&["conf/examples", "conf/rinotifyd.conf"]), |path, text| {
         load(Path::new(path), &Shown(text)).err().map(|errors| (1, errors.to_string())).into_iter().collect()
     });
+}
+
+#[test]
+fn the_cookbook_has_twelve_recipes() {
+    let page = page("rinotifyd-cookbook.7");
+    let recipes: Vec<_> = page.split("\n.Ss ").skip(1).collect();
+    assert_eq!(recipes.len(), 12);
+    for recipe in recipes {
+        assert_eq!(configurations(".7", recipe).len(), 1, "{recipe}");
+    }
 }
 
 /// The keys that the manual shows with a value, section by section, put together again.

@@ -10,11 +10,11 @@
 # hold copies, but cargo does not look there). To build without network, fetch once before, or vendor
 # both lock files: cargo vendor --locked --sync LIBRARY/Cargo.toml, LIBRARY being the std sources.
 #
-# Another architecture needs its musl and libunwind unpacked somewhere, and a gcc for it:
+# Another architecture needs its musl and libunwind unpacked somewhere, and a gcc for it; then
+# RINOTIFYD_RUNNER=qemu-aarch64-static tests/smoke.sh tries the binary (qemu-user-static):
 #
-#     dpkg --add-architecture arm64 && apt-get update && apt-get install gcc-aarch64-linux-gnu
-#     apt-get download musl-dev:arm64 libunwind-14-dev:arm64
-#     for deb in *_arm64.deb; do dpkg-deb -x "$deb" target/sysroot/arm64; done
+#     apt-get install gcc-aarch64-linux-gnu        # for armv7: gcc-arm-linux-gnueabihf
+#     tools/sysroot.sh aarch64-unknown-linux-musl
 #     tools/static.sh aarch64-unknown-linux-musl
 #
 # BUILD_STD=1 builds std even where the target is installed: for size it is a third smaller.
@@ -103,7 +103,8 @@ build_std() {
     echo "static.sh: building std for $target with $rustc, $("$rustc" --version)"
     # The start files are named one by one: musl-gcc's specs know no static-pie. LLVM's libunwind,
     # since libgcc_eh.a wants glibc's _dl_find_object.
-    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker"
+    # Nothing unwinds: a panic aborts. The tables for it would be a tenth of the binary.
+    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker -C force-unwind-tables=no"
     flags="$flags -C link-arg=-nostartfiles -L$musl -L$unwind"
     for file in $start crti.o libc.a crtn.o; do
         flags="$flags -C link-arg=$musl/$file"

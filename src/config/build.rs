@@ -12,10 +12,12 @@ use super::fields::{Fields, report};
 use super::ini::{Text, words};
 use super::load::Reader;
 use super::rules::{self, Named};
-use super::schema::Kind;
+use super::schema::{self, Kind};
 use super::suggest;
 use super::value::{self, Bad};
-use super::{Action, Config, Daemon, EventMap, Output, Run, Scheduler, Trigger, Watch, WhileRunning};
+use super::{
+    Action, Address, Config, Daemon, EventMap, Output, Run, Scheduler, Syslog, Trigger, Watch, WhileRunning,
+};
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
@@ -42,11 +44,12 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     }
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
+    let syslog = of(Kind::Syslog).map(|fields| syslog(fields, out)).collect();
     let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
     let rules: Vec<_> = of(Kind::Rule).map(|fields| rules::rule(fields, reader)).collect();
     let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
-    Config { daemon, log, schedulers, event_maps, watches }
+    Config { daemon, log, syslog, schedulers, event_maps, watches }
 }
 
 /// Names that can be referred to; the index of each is the one in [`Config`].
@@ -66,7 +69,8 @@ fn resolve(text: &[u8], names: &[&str], what: &str) -> Result<usize, Bad> {
 /// The defaults, for a configuration without `[daemon]`.
 pub fn default_daemon() -> Daemon {
     let Some(section) = super::schema::Section::find(b"daemon") else {
-        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, file_workers: 1, logname: "daemon".into() };
+        let logname = "daemon".into();
+        return Daemon { shutdown_timeout_ms: 0, max_jobs: 0, file_workers: 1, logname, control: None };
     };
     daemon(&Fields::empty(section, ""), &mut Diagnostics::default())
 }
@@ -77,14 +81,22 @@ fn daemon(fields: &Fields, out: &mut Diagnostics) -> Daemon {
         max_jobs: fields.number("max_jobs", out),
         file_workers: fields.number("file_workers", out),
         logname: log_name(fields, "daemon", out),
+        control: control(fields, out),
     }
+}
+
+/// The path of the control socket. Nothing behind the `=` means that there is to be none.
+fn control(fields: &Fields, out: &mut Diagnostics) -> Option<Vec<u8>> {
+    if fields.has("control") {
+        return fields.one("control", out, value::socket_path);
+    }
+    fields.section.key(b"control").map(|key| key.default.into())
 }
 
 fn log<'a>(sections: impl Iterator<Item = &'a Fields>, out: &mut Diagnostics) -> LogLevels {
     let mut levels = LogLevels::default();
     for fields in sections {
-        let word = fields.choice("level", out);
-        let level = Level::ALL.into_iter().find(|level| level.name() == word).unwrap_or(Level::Info);
+        let level = Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info);
         if fields.name.is_empty() {
             levels.default = level;
         } else {
@@ -92,6 +104,16 @@ fn log<'a>(sections: impl Iterator<Item = &'a Fields>, out: &mut Diagnostics) ->
         }
     }
     levels
+}
+
+fn syslog(fields: &Fields, out: &mut Diagnostics) -> Syslog {
+    let default = || Address::Path(b"/dev/log".to_vec());
+    Syslog {
+        name: (!fields.name.is_empty()).then(|| fields.name.as_str().into()),
+        address: fields.one("address", out, value::address).unwrap_or_else(default),
+        level: Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info),
+        facility: schema::facility_number(fields.choice("facility", out)),
+    }
 }
 
 fn log_name(fields: &Fields, default: &str, out: &mut Diagnostics) -> LogName {

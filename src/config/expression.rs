@@ -37,6 +37,12 @@ pub fn compile_anywhere(text: &[u8]) -> Result<Regex, Bad> {
     build(&translated.pattern).map_err(|error| refusal(text, &translated, &error))
 }
 
+/// What is inside an expression that [`compile`] has anchored.
+pub fn shown(regex: &Regex) -> &str {
+    let inner = regex.as_str().strip_prefix(r"\A(?:").and_then(|inner| inner.strip_suffix(')'));
+    inner.unwrap_or(regex.as_str())
+}
+
 fn build(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
         .unicode(false)

@@ -8,7 +8,7 @@ use super::diagnostics::{Diagnostics, Span, quoted};
 use super::load::Loaded;
 use super::suggest;
 use super::value::{self, Bad};
-use super::{Action, Config, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
+use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::PathPattern;
 use crate::record::LogLevels;
@@ -64,8 +64,10 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
         map.triggers[kind as usize] = vec![Trigger::Schedule(0)];
     }
     let config = Config {
-        daemon: default_daemon(),
+        // Many may be started by hand, beside each other and beside the service.
+        daemon: Daemon { control: None, ..default_daemon() },
         log: LogLevels::default(),
+        syslog: Vec::new(),
         schedulers: vec![scheduler(cmd, delay_ms.unwrap_or_default())],
         event_maps: vec![map],
         watches: vec![Watch {

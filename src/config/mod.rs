@@ -25,13 +25,15 @@ pub mod suggest;
 mod usage;
 mod value;
 
+use std::fmt;
 use std::sync::Arc;
 
 use regex::bytes::Regex;
 
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
-use crate::record::{LogLevels, LogName};
+use crate::quote::Quoted;
+use crate::record::{Level, LogLevels, LogName};
 use crate::replacement::Replacement;
 use crate::template::Template;
 use crate::types::{Identity, Millis};
@@ -43,12 +45,75 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[log]` and `[log NAME]`.
     pub log: LogLevels,
+    /// `[syslog]` and `[syslog NAME]`.
+    pub syslog: Vec<Syslog>,
     /// `[scheduler NAME]`, in the order of the files. [`Trigger`] holds indices into it.
     pub schedulers: Vec<Scheduler>,
     /// `[event_map NAME]`, and one for every watch with `default_sched`.
     pub event_maps: Vec<EventMap>,
     /// `[watch NAME]`.
     pub watches: Vec<Watch>,
+}
+
+impl Config {
+    /// Whether syslog gets a record of this level and name.
+    #[must_use]
+    pub fn to_syslog(&self, level: Level, name: &str) -> bool {
+        Syslog::of(&self.syslog, name).is_some_and(|(_, syslog)| level >= syslog.level)
+    }
+}
+
+/// `[syslog]` or `[syslog NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    /// The log name it is for; without one, all that have no section of their own.
+    pub name: Option<LogName>,
+    /// Where syslog listens.
+    pub address: Address,
+    /// The least that is sent.
+    pub level: Level,
+    /// The number of the facility (RFC 3164, section 4.1.1).
+    pub facility: u8,
+}
+
+impl Syslog {
+    /// The section that is about a log name, and its place.
+    #[must_use]
+    pub fn of<'a>(sections: &'a [Self], name: &str) -> Option<(usize, &'a Self)> {
+        let is = |wanted: Option<&str>| {
+            sections.iter().enumerate().find(|(_, section)| section.name.as_deref() == wanted)
+        };
+        is(Some(name)).or_else(|| is(None))
+    }
+}
+
+/// Where syslog listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket of this machine.
+    Path(Vec<u8>),
+    /// Datagrams to this host and port.
+    Udp(String, u16),
+    /// A connection to this host and port.
+    Tcp(String, u16),
+}
+
+impl fmt::Display for Address {
+    /// As in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bracket = |host: &str| if host.contains(':') { ["[", "]"] } else { ["", ""] };
+        match self {
+            Self::Path(path) => Quoted(path).fmt(f),
+            Self::Udp(host, port) => {
+                let [open, close] = bracket(host);
+                write!(f, "udp:{open}{host}{close}:{port}")
+            }
+            Self::Tcp(host, port) => {
+                let [open, close] = bracket(host);
+                write!(f, "tcp:{open}{host}{close}:{port}")
+            }
+        }
+    }
 }
 
 /// `[daemon]`.
@@ -62,6 +127,8 @@ pub struct Daemon {
     pub file_workers: u32,
     /// Log name of the daemon itself.
     pub logname: LogName,
+    /// Path of the socket for `rinotifyctl`; none without it.
+    pub control: Option<Vec<u8>>,
 }
 
 /// `[scheduler NAME]`.
@@ -290,6 +357,13 @@ impl Watch {
     /// Whether the exclude filter names this path.
     #[must_use]
     pub fn excludes(&self, path: &[u8]) -> bool {
-        self.exclude.iter().any(|regex| regex.is_match(path))
+        self.excluded_by(path).is_some()
+    }
+
+    /// The exclude filter that names this path.
+    #[must_use]
+    pub fn excluded_by(&self, path: &[u8]) -> Option<&str> {
+        let filter = self.exclude.iter().find(|regex| regex.is_match(path))?;
+        Some(expression::shown(filter))
     }
 }

@@ -137,6 +137,9 @@ pub struct Choice {
 /// The longest duration, ten years: no task waits longer, and sums of a few never overflow.
 pub const DURATION_MAX_MS: Millis = 10 * 365 * 24 * 60 * 60 * 1000;
 
+/// Where `rinotifyctl` finds the daemon unless it is told.
+pub const DEFAULT_CONTROL: &str = "/run/rinotifyd/control.sock";
+
 /// The most jobs, instances or threads: more processes than `pid_max` (4194304 at most, `proc(5)`)
 /// never run.
 const JOBS_MAX: i64 = 4_194_304;
@@ -177,7 +180,7 @@ pub static SECTIONS: &[Section] = &[
             key("include", Value::File, "", "further files, only names ending in .conf").list(),
             key("file_workers", THREADS, "2", "threads for file operations"),
             key("state_dir", Value::Path, "", "where waiting tasks survive a restart").later(),
-            key("control", Value::Path, "/run/rinotifyd/control.sock", "socket for rinotifyctl").later(),
+            key("control", Value::Path, DEFAULT_CONTROL, "socket for rinotifyctl; empty: none"),
         ],
     },
     Section {
@@ -192,12 +195,12 @@ pub static SECTIONS: &[Section] = &[
         kind: Kind::Syslog,
         word: "syslog",
         naming: Naming::Optional,
-        built: false,
+        built: true,
         help: "log to syslog too, all or one log name",
         keys: &[
-            key("address", Value::Address, "/dev/log", "where syslog listens").later(),
-            key("level", LEVELS, "info", "the least that is sent").later(),
-            key("facility", Value::Name, "daemon", "syslog facility").later(),
+            key("address", Value::Address, "/dev/log", "where syslog listens"),
+            key("level", LEVELS, "info", "the least that is sent"),
+            key("facility", FACILITY, "daemon", "syslog facility"),
         ],
     },
     Section {
@@ -307,6 +310,38 @@ const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
     }
     keys
 };
+
+/// In the order of their numbers (RFC 3164, section 4.1.1), except that `local0` is 16.
+const FACILITY: Value = Value::Choice(&[
+    now("kern"),
+    now("user"),
+    now("mail"),
+    now("daemon"),
+    now("auth"),
+    now("syslog"),
+    now("lpr"),
+    now("news"),
+    now("uucp"),
+    now("cron"),
+    now("authpriv"),
+    now("ftp"),
+    now("local0"),
+    now("local1"),
+    now("local2"),
+    now("local3"),
+    now("local4"),
+    now("local5"),
+    now("local6"),
+    now("local7"),
+]);
+
+/// The number of a facility.
+#[must_use]
+pub fn facility_number(word: &str) -> u8 {
+    let Value::Choice(choices) = FACILITY else { return 0 };
+    let at = choices.iter().position(|choice| choice.word == word).unwrap_or_default();
+    u8::try_from(if at < 12 { at } else { at + 4 }).unwrap_or_default()
+}
 
 const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), later("worker")]);
 const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
@@ -421,6 +456,13 @@ mod tests {
         let section = Section::find(b"event_map").unwrap();
         for kind in EventKind::ALL {
             assert!(section.key(kind.name().as_bytes()).is_some_and(|key| key.list && key.built));
+        }
+    }
+
+    #[test]
+    fn facilities_have_their_numbers() {
+        for (word, number) in [("kern", 0), ("daemon", 3), ("ftp", 11), ("local0", 16), ("local7", 23)] {
+            assert_eq!(facility_number(word), number, "{word}");
         }
     }
 

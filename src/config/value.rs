@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Address;
 use super::diagnostics::quoted;
 use super::schema::{Choice, DURATION_MAX_MS};
 use super::suggest;
@@ -160,6 +161,47 @@ pub fn absolute_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
     Err(Bad::whole(text, format!("{} is not an absolute path: it must start with /", quoted(text))))
 }
 
+/// The longest path that a socket can have (`sun_path`, `unix(7)`).
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// A path from the root that a socket can have.
+pub fn socket_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
+    if text.len() > SOCKET_PATH_LEN_MAX {
+        let message =
+            format!("the path of a socket has at most {SOCKET_PATH_LEN_MAX} bytes, not {}", text.len());
+        return Err(Bad::whole(text, message));
+    }
+    absolute_path(text)
+}
+
+/// Where syslog listens: a path, `udp:HOST:PORT`, `tcp:HOST:PORT`. An IPv6 address stands between
+/// brackets.
+pub fn address(text: &[u8]) -> Result<Address, Bad> {
+    let net = [(b"udp:", Address::Udp as fn(String, u16) -> Address), (b"tcp:", Address::Tcp)];
+    for (prefix, make) in net {
+        let Some(rest) = text.strip_prefix(prefix) else { continue };
+        let bad = || Bad {
+            message: format!("{} is not HOST:PORT; an IPv6 address stands between brackets", quoted(rest)),
+            range: prefix.len()..text.len(),
+        };
+        let (host, port) =
+            str::from_utf8(rest).ok().and_then(|rest| rest.rsplit_once(':')).ok_or_else(bad)?;
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let valid = |host: &str| !host.is_empty() && !host.contains([' ', '[', ']', '/']);
+        let host = match inner {
+            Some(inner) if inner.contains(':') && valid(inner) => inner,
+            None if !host.contains(':') && valid(host) => host,
+            _ => return Err(bad()),
+        };
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
+        return Ok(make(host.to_owned(), port));
+    }
+    if text.starts_with(b"/") {
+        return socket_path(text).map(Address::Path);
+    }
+    Err(Bad::whole(text, format!("{} is none of: /PATH, udp:HOST:PORT, tcp:HOST:PORT", quoted(text))))
+}
+
 /// Why a path cannot be watched or included, in words.
 pub fn pattern_error(text: &[u8], error: PatternError) -> Bad {
     let why = match error {
@@ -269,9 +311,38 @@ mod tests {
     }
 
     #[test]
+    fn addresses() {
+        let check = |text: &str, expected| assert_eq!(address(text.as_bytes()), Ok(expected), "{text}");
+        check("/dev/log", Address::Path(b"/dev/log".to_vec()));
+        check("udp:log.example:514", Address::Udp("log.example".into(), 514));
+        check("tcp:10.0.0.1:65535", Address::Tcp("10.0.0.1".into(), 65535));
+        check("udp:[::1]:514", Address::Udp("::1".into(), 514));
+        for text in
+            ["udp:", "udp:a", "udp::514", "udp:a:", "tcp:a:0", "tcp:a:65536", "tcp:a:x", "udp:::1:514"]
+        {
+            let rest = &text[4..];
+            let expected = format!("\"{rest}\" is not HOST:PORT; an IPv6 address stands between brackets");
+            assert_eq!(message(address(text.as_bytes())), expected);
+        }
+        for text in ["udp:[a]:1", "udp:[::1:1", "udp:[]:1", "udp:a b:1", "udp:\u{e9}:x"] {
+            assert!(address(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in ["", "dev/log", "udp", "UDP:a:1", "sctp:a:1"] {
+            let expected = format!("\"{text}\" is none of: /PATH, udp:HOST:PORT, tcp:HOST:PORT");
+            assert_eq!(message(address(text.as_bytes())), expected);
+        }
+        assert!(address(format!("/{}", "x".repeat(107)).as_bytes()).is_err());
+    }
+
+    #[test]
     fn paths() {
         assert_eq!(absolute_path(b"/a"), Ok(b"/a".to_vec()));
         assert_eq!(message(absolute_path(b"a")), "\"a\" is not an absolute path: it must start with /");
+        let longest = format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX - 1));
+        assert_eq!(socket_path(longest.as_bytes()), Ok(longest.clone().into_bytes()));
+        let longer = longest + "x";
+        let expected = "the path of a socket has at most 107 bytes, not 108";
+        assert_eq!(message(socket_path(longer.as_bytes())), expected);
         let cases = [
             (PatternError::Relative, "\"a\" is not an absolute path: it must start with /"),
             (PatternError::Dots, "\"a\" holds a . or .. component: write the path out"),
@@ -290,7 +361,7 @@ mod tests {
         #[test]
         fn any_bytes_are_judged(text: Vec<u8>) {
             let _: (_, _, _, _) = (flag(&text), duration(&text), number(&text, 0, 9), mode(&text, 0o777));
-            let _: (_, _) = (name(&text), assignment(&text));
+            let _: (_, _, _) = (name(&text), assignment(&text), address(&text));
         }
 
         #[test]

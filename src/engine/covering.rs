@@ -5,11 +5,13 @@ use std::rc::Rc;
 use super::Engine;
 use super::arrivals::News;
 use super::cover::{CoverId, Member, Role};
+use super::message::Effect;
 use super::tree::NodeId;
 use crate::config::Config;
 use crate::pattern::Component;
+use crate::quote::Quoted;
 use crate::record::Level;
-use crate::types::RESERVED_PREFIX;
+use crate::types::{RESERVED_PREFIX, Wd};
 
 /// How a child of a covered directory became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,7 @@ pub(super) enum Known {
     /// It was watched before.
     Before,
 }
+
 impl Engine {
     pub(super) fn root_cover(&mut self) -> CoverId {
         let config = Rc::clone(&self.config);
@@ -51,18 +54,45 @@ impl Engine {
         let config = Rc::clone(&self.config);
         let mut path = Vec::new();
         let mut members = Vec::new();
+        let mut left_out = Vec::new();
         for member in self.covers.members(self.tree.cover(parent)) {
-            let Some(role) = role_of_child(&config, member, name, known) else { continue };
             let watch = member.watch(&config);
+            let Some(role) = role_of_child(&config, member, name, known) else {
+                if self.explaining && member.is_inside() {
+                    let unless = if watch.auto_add { ", unless it appears later" } else { "" };
+                    left_out.push((watch, format!("rec = no{unless}")));
+                }
+                continue;
+            };
             if !watch.exclude.is_empty() && !matches!(role, Role::Seek { .. }) {
                 self.tree.path(parent, name, &mut path);
-                if watch.excludes(&path) {
+                if let Some(filter) = watch.excluded_by(&path) {
+                    if self.explaining {
+                        left_out.push((watch, format!("exclude_filter {filter}")));
+                    }
                     continue;
                 }
             }
             members.push(Member { role, ..*member });
         }
+        for (watch, why) in left_out {
+            self.explain(|engine| {
+                let path = engine.tree.path_of(parent, name);
+                format!("watch {} leaves out the directory {}: {why}", watch.name, Quoted(&path))
+            });
+        }
         self.intern(&config, members)
+    }
+
+    /// Says why a directory that is there, in one that is watched, is not watched itself.
+    pub fn explain_gap(&mut self, parent: Wd, name: &[u8], effects: &mut Vec<Effect>) {
+        std::mem::swap(&mut self.out, effects);
+        let mut nodes = Vec::new();
+        self.tree.by_wd(parent, &mut nodes);
+        for node in nodes {
+            self.cover_of_child(node, name, Known::Listed(News::Existing));
+        }
+        std::mem::swap(&mut self.out, effects);
     }
 
     /// Whether some watch covers a directory that appears under this name.

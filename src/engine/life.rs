@@ -36,6 +36,7 @@ impl Engine {
             self.log_daemon(Level::Warning, "not reloading: shutdown is in progress");
             return;
         }
+        self.levels = config.log.clone();
         let old_config = std::mem::replace(&mut self.config, Rc::new(config));
         self.move_tasks(&old_config);
         self.adopt_schedulers();

@@ -7,7 +7,8 @@ use super::tasks::JobId;
 use super::tree::NodeId;
 use crate::config::{Config, Output, Rule, Run};
 use crate::event::RawEvent;
-use crate::record::{LogName, Record};
+use crate::record::{Level, LogLevels, LogName, Record};
+use crate::rows::Rows;
 use crate::types::{ExitStatus, Wd};
 
 /// Something happened.
@@ -114,6 +115,13 @@ pub enum Input<'a> {
     },
     /// Say how things are, in the log.
     Status,
+    /// Somebody asks, or asks for something; answered by one [`Effect::Answer`].
+    Ask {
+        /// Who, for the answer.
+        client: u32,
+        /// What.
+        question: Question,
+    },
 }
 
 /// Something to do.
@@ -152,6 +160,62 @@ pub enum Effect {
     Ready,
     /// Nothing is left to do: end the process.
     Exit,
+    /// Say something to whoever asked.
+    Answer(Answer),
+    /// A decision, in words; only after [`super::Engine::explain_decisions`].
+    Explain(String),
+    /// Other log levels from now on.
+    Levels(LogLevels),
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How things are.
+    Status,
+    /// Which tasks there are. A long list is told in pieces.
+    Tasks {
+        /// Where the piece begins; 0 at first.
+        from: u32,
+    },
+    /// How the watch paths are. A long list is told in pieces.
+    Watches {
+        /// Where the piece begins; 0 at first.
+        from: u32,
+    },
+    /// Run a waiting task now.
+    Run(u64),
+    /// Take a waiting task out, terminate one that runs.
+    Cancel(u64),
+    /// Log more or less, under one name or all others.
+    LogLevel {
+        /// The name; all that have no level of their own.
+        name: Option<LogName>,
+        /// The least that is logged.
+        level: Level,
+    },
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Who had asked.
+    pub client: u32,
+    /// What there is to say.
+    pub rows: Rows,
+    /// What follows.
+    pub end: AnswerEnd,
+}
+
+/// What follows an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerEnd {
+    /// Nothing: that was all.
+    Done,
+    /// More, for this question.
+    More(Question),
+    /// It cannot be done, and why.
+    Refused(String),
 }
 
 /// The two signals a task can get.

@@ -8,11 +8,12 @@
 //! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `visited`
 //! (what was found there), `events` (what one inotify event means), `reconcile` (what is done when
 //! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
-//! `operations` (what a files scheduler's task does), `life`
-//! (start, reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`,
+//! `operations` (what a files scheduler's task does), `life` (start, reload, shutdown, status),
+//! `asking` (questions from outside). The others are their tools: `arrivals`, `pairing`, `tasks`,
 //! `wheel`, `index_table`, `names`.
 
 mod arrivals;
+mod asking;
 mod cover;
 mod covering;
 mod events;
@@ -36,9 +37,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Config, Run};
-use crate::record::{Level, LogName, Record};
+use crate::record::{Level, LogLevels, LogName, Record};
 use crate::types::{Millis, Wd};
 use arrivals::{Arrivals, Visit};
+use asking::Troubles;
 use cover::Covers;
 pub use message::{Effect, Input};
 use pairing::Pairing;
@@ -106,6 +108,7 @@ pub struct Engine {
     /// By scheduler, if it starts programs: shared with the jobs that are started.
     runs: Vec<Option<Arc<Run>>>,
     options: Options,
+    levels: LogLevels,
     now: Millis,
     /// Bytes of the event stream that were read from the descriptor, and that were dealt with.
     read_end: u64,
@@ -140,7 +143,9 @@ pub struct Engine {
     rescans: Vec<Rescan>,
     phase: Phase,
     ready: bool,
+    explaining: bool,
     counters: Counters,
+    troubles: Troubles,
     out: Vec<Effect>,
     /// Reused by every event.
     path: Vec<u8>,
@@ -152,6 +157,7 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, options: Options, now: Millis) -> Self {
         let mut engine = Self {
+            levels: config.log.clone(),
             config: Rc::new(config),
             runs: Vec::new(),
             options,
@@ -180,7 +186,9 @@ impl Engine {
             rescans: Vec::new(),
             phase: Phase::Running,
             ready: false,
+            explaining: false,
             counters: Counters::default(),
+            troubles: Troubles::default(),
             out: Vec::new(),
             path: Vec::new(),
             nodes: Vec::new(),
@@ -222,6 +230,7 @@ impl Engine {
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),
             Input::Status => self.log_status(),
+            Input::Ask { client, question } => self.on_ask(client, &question),
         }
         if !within_read {
             self.dispatch();
@@ -240,6 +249,35 @@ impl Engine {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.arrivals.is_empty()
+    }
+
+    /// Tells every decision about an event from now on.
+    pub fn explain_decisions(&mut self) {
+        self.explaining = true;
+    }
+
+    /// Whether there is any task.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// How many directories are watched.
+    #[must_use]
+    pub fn directories(&self) -> usize {
+        self.tree.watched()
+    }
+
+    /// Whether the first look at all watch paths is done.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Running
     }
 
     /// Every watched directory with its watch, for tests: under all names by which it is known.
@@ -300,8 +338,17 @@ impl Engine {
         }
     }
 
+    /// Tells a decision; `text` is made only when somebody wants it.
+    fn explain(&mut self, text: impl FnOnce(&Self) -> String) {
+        if self.explaining {
+            let text = text(self);
+            self.out.push(Effect::Explain(text));
+        }
+    }
+
     fn wants(&self, level: Level, name: &LogName) -> bool {
-        self.config.log.enabled(level, name)
+        // Errors are remembered for the status, whoever logs them.
+        level >= Level::Error || self.levels.enabled(level, name) || self.config.to_syslog(level, name)
     }
 
     /// Logs under a name; `record` is made only when somebody wants it.

@@ -85,9 +85,17 @@ impl Engine {
         let Action::Files { rules } = action else { return true };
         let mut path = std::mem::take(&mut self.path);
         self.tree.path(node, name, &mut path);
-        let takes = rule_for(rules, &path).is_some();
+        let rule = rule_for(rules, &path);
+        let tried = rules.iter().take_while(|tried| rule.is_none_or(|rule| !Arc::ptr_eq(rule, tried)));
+        for tried in tried {
+            self.explain(|_| format!("rule {}: src_re does not match", tried.name));
+        }
+        self.explain(|_| match rule {
+            Some(rule) => format!("rule {}: src_re matches", rule.name),
+            None => "no rule takes the path".to_owned(),
+        });
         self.path = path;
-        takes
+        rule.is_some()
     }
 
     /// Whether the task's action is a file operation.
@@ -129,6 +137,7 @@ impl Engine {
                     ("rule", rule.name.clone().into_bytes()),
                     ("error", why.into_bytes()),
                 ];
+                self.explain_begin(job);
                 self.log_task(Level::Error, job, "task failed", &more);
                 return self.end_task(job, self.position);
             }
@@ -136,6 +145,7 @@ impl Engine {
         let operation = Operation { id: job, rule, source, target };
         if self.options.dry_run {
             let more = described(&operation, true);
+            self.explain_begin(job);
             self.log_task(Level::Info, job, "dry run", &more);
             return self.end_task(job, self.position);
         }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::Engine;
-use super::cover::{CoverId, Member};
+use super::cover::{CoverId, Member, Role};
 use super::tree::NodeId;
-use crate::config::{Config, Trigger};
+use crate::config::{Config, EventMap, Trigger};
 use crate::event::EventKind;
+use crate::quote::Quoted;
 use crate::record::{Level, Record};
 use crate::types::RESERVED_PREFIX;
 
@@ -31,6 +32,7 @@ impl Engine {
     /// Hands an event to all watches that cover its directory. Allocates nothing if it leads nowhere.
     pub(super) fn deliver(&mut self, event: &Occurrence<'_>) {
         if event.name.starts_with(RESERVED_PREFIX) {
+            self.explain(|_| "the name is the daemon's own and is left out".to_owned());
             return;
         }
         let config = Rc::clone(&self.config);
@@ -76,6 +78,16 @@ impl Engine {
     }
 
     pub(super) fn deliver_to(&mut self, config: &Rc<Config>, member: &Member, event: &Occurrence<'_>) {
+        self.explain(|_| {
+            let how = match member.role {
+                Role::Seek { .. } => "it is what the path names",
+                Role::Root if event.name.is_empty() => "it is the path itself",
+                Role::Root => "it is in it",
+                Role::Below => "it is below it",
+            };
+            let pattern = Quoted(&member.pattern(config).text);
+            format!("watch {} covers it with path {pattern}: {how}", member.watch(config).name)
+        });
         self.deliver_kind(config, member, event);
         if member.is_inside() {
             return;
@@ -91,13 +103,22 @@ impl Engine {
 
     fn deliver_kind(&mut self, config: &Rc<Config>, member: &Member, event: &Occurrence<'_>) {
         let watch = member.watch(config);
-        let triggers = config.event_maps[watch.event_map].triggers(event.kind);
+        let map = &config.event_maps[watch.event_map];
+        let triggers = map.triggers(event.kind);
+        self.explain(|_| explain_map(config, map, event.kind));
         if triggers.is_empty() {
             return;
         }
         let mut path = std::mem::take(&mut self.path);
         self.tree.path(event.node, event.name, &mut path);
-        let excluded = watch.excludes(&path);
+        let filter = watch.excluded_by(&path);
+        let excluded = filter.is_some();
+        if !watch.exclude.is_empty() {
+            self.explain(|_| match filter {
+                Some(filter) => format!("watch {} leaves it out: exclude_filter {filter}", watch.name),
+                None => format!("watch {} does not leave it out: no exclude_filter matches", watch.name),
+            });
+        }
         self.log(Level::Debug, &watch.logname, |engine| {
             let message = if excluded { "event excluded" } else { "event" };
             let record = Record::new(Level::Debug, &watch.logname, message);
@@ -118,4 +139,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a map says about an event, as it stands in the configuration.
+fn explain_map(config: &Config, map: &EventMap, kind: EventKind) -> String {
+    let words = map.triggers(kind).iter().map(|trigger| match trigger {
+        Trigger::Schedule(sched) => config.schedulers[*sched].name.clone(),
+        Trigger::Cancel(sched) => format!("cancel:{}", config.schedulers[*sched].name),
+    });
+    let words: Vec<_> = words.collect();
+    let words = if words.is_empty() { "none".to_owned() } else { words.join(" ") };
+    format!("event map {}: {} = {words}", map.name, kind.name())
 }

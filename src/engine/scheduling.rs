@@ -38,6 +38,10 @@ impl Engine {
         let config = Rc::clone(&self.config);
         let scheduler = &config.schedulers[sched];
         if !(if event.is_dir { scheduler.dirs } else { scheduler.files }) {
+            self.explain(|_| {
+                let what = if event.is_dir { "directories (dirs = no)" } else { "files (files = no)" };
+                format!("scheduler {} takes no events about {what}", scheduler.name)
+            });
             return;
         }
         let subject = self.subject(event);
@@ -67,14 +71,14 @@ impl Engine {
     pub(super) fn cancel(&mut self, sched: usize, event: &Occurrence<'_>) {
         let config = Rc::clone(&self.config);
         let subject = self.subject(event);
+        self.explain(|_| format!("scheduler {}: a waiting task is cancelled", config.schedulers[sched].name));
         let Some(job) = self.tasks.find(key(sched, &config.schedulers[sched], &subject)) else { return };
         match self.tasks.get(job).map(|task| task.state) {
             Some(State::Waiting(_) | State::Ready(_)) => {
                 self.remove_task(job, Level::Info, "task cancelled");
             }
             Some(State::Running) => {
-                if let Some(rerun) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
-                    self.tree.unpin(rerun.0.node);
+                if self.drop_rerun(job) {
                     self.log_task(Level::Info, job, "task will not run again: cancelled", &[]);
                 }
                 if let Some(task) = self.tasks.get_mut(job) {
@@ -111,6 +115,10 @@ impl Engine {
         let timer = |slot| wheel.insert(due, Timer::Delay(slot));
         let Some(job) = self.tasks.add(number, scheduler.singlejob, subject, now, timer) else { return };
         self.tree.pin(node);
+        self.explain(|_| {
+            let delay = String::from_utf8_lossy(&seconds(scheduler.delay_ms)).into_owned();
+            format!("scheduler {}: a task is scheduled, with a delay of {delay} s", scheduler.name)
+        });
         if scheduler.delay_ms == 0 {
             self.make_ready(job);
         } else {
@@ -225,7 +233,7 @@ impl Engine {
         }
     }
 
-    fn make_ready(&mut self, job: JobId) {
+    pub(super) fn make_ready(&mut self, job: JobId) {
         let place = self.tasks.last_place();
         if let Some(State::Waiting(timer)) = self.tasks.set_state(job, State::Ready(place)) {
             self.wheel.cancel(timer);
@@ -282,6 +290,7 @@ impl Engine {
         let argv = argv(&scheduler.action, &values);
         let env = environment(scheduler, &values);
         if self.options.dry_run {
+            self.explain_begin(job);
             self.log_task(Level::Info, job, "dry run", &[("command", printable(&argv))]);
             self.end_task(job, self.position);
             return;
@@ -298,6 +307,14 @@ impl Engine {
         let Some(run) = self.runs[sched].clone() else { return };
         let logname = scheduler.logname.clone();
         self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
+    }
+
+    /// Tells that a task has its turn.
+    pub(super) fn explain_begin(&mut self, job: JobId) {
+        self.explain(|engine| {
+            let sched = engine.tasks.get(job).map_or(0, |task| usize::from(task.sched));
+            format!("scheduler {} runs its task", engine.config.schedulers[sched].name)
+        });
     }
 
     pub(super) fn set_run_timer(&mut self, job: JobId, timer: super::TimerId) {
@@ -429,9 +446,16 @@ impl Engine {
     /// Forgets what is known of a run whose end nobody waits for.
     pub(super) fn drop_run(&mut self, job: JobId) {
         self.cancel_run_timer(job);
-        if let Some((subject, _)) = self.tasks.run_mut(job).and_then(|run| run.rerun.take()) {
+        self.drop_rerun(job);
+    }
+
+    /// A task that runs will not run again. Returns whether it would have.
+    pub(super) fn drop_rerun(&mut self, job: JobId) -> bool {
+        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
+        if let Some((subject, _)) = &rerun {
             self.tree.unpin(subject.node);
         }
+        rerun.is_some()
     }
 
     /// Takes a task that waits out of the table and says so.

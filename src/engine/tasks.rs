@@ -178,6 +178,12 @@ impl Tasks {
         self.slots.len() - self.free.len()
     }
 
+    /// One more than the number of the last slot that may hold a task.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -130,6 +130,7 @@ impl Engine {
                 continue;
             }
             let watch = member.watch(&config);
+            self.note_watched(&member.pattern(&config).text);
             self.log_watch(Level::Info, &watch.logname, "watching", node, b"");
             if let Some(remote) = remote
                 && watch.rescan_ms == 0
@@ -237,6 +238,7 @@ impl Engine {
             _ => {}
         }
         self.doubt_known(visit);
+        self.note_trouble(node, error);
         let level = if self.leads_to_root(node) { Level::Warning } else { Level::Debug };
         match error {
             ScanError::Stale(_) => {}

@@ -10,13 +10,17 @@ use std::path::PathBuf;
 
 use getopts::{Fail, HasArg, Matches, Occur, Options};
 
+use super::explain::Asked;
 use crate::config::diagnostics::{escape, quoted};
 use crate::config::inline::Inline;
 use crate::config::suggest;
 use crate::event::EventKind;
 
-/// Where the configuration is unless `-c` says otherwise.
-pub const DEFAULT_CONFIG: &str = "/etc/rinotifyd/rinotifyd.conf";
+/// Where the configuration is unless `-c` says otherwise: `/etc`, or what was set when it was built.
+pub const DEFAULT_CONFIG: &str = match option_env!("RINOTIFYD_CONFIG") {
+    Some(path) => path,
+    None => "/etc/rinotifyd/rinotifyd.conf",
+};
 
 /// An option.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +42,14 @@ pub struct Flag {
 pub enum Role {
     /// Says what to do; one of these at most.
     Mode,
-    /// A mode that does not exist yet.
-    Later,
     /// Goes with any mode.
     Any,
     /// About a configuration file.
     File,
     /// Goes without a mode only.
     Running,
+    /// Goes with installing and uninstalling only.
+    Installing,
     /// Part of the form without a file; may be repeated.
     Inline,
     /// As `Inline`, once.
@@ -58,6 +62,7 @@ pub static FLAGS: &[Flag] = &[
     flag("d", "debug", "", Role::Any, "log everything"),
     flag("t", "configtest", "", Role::Mode, "test the configuration and exit"),
     flag("n", "dry-run", "", Role::Mode, "run, but log the actions instead of taking them"),
+    flag("e", "explain", "EVENT:PATH", Role::Mode, "say what this event would do, and why"),
     flag("l", "list", "", Role::Mode, "list the events and exit"),
     flag("v", "version", "", Role::Mode, "show the version and exit"),
     flag("h", "help", "", Role::Mode, "show this help and exit"),
@@ -73,12 +78,12 @@ pub static FLAGS: &[Flag] = &[
         Role::InlineOnce,
         "with -w: the shell command to run, such as 'echo {pathname}'",
     ),
-    flag("e", "explain", "EVENT:PATH", Role::Later, "say what this event would do"),
-    flag("i", "install", "", Role::Later, "install the daemon as a service"),
-    flag("u", "uninstall", "", Role::Later, "remove the service"),
+    flag("i", "install", "", Role::Mode, "install this program, its manual and its service"),
+    flag("u", "uninstall", "", Role::Mode, "remove them; a configuration that was changed stays"),
+    flag("", "root", "DIR", Role::Installing, "with -i or -u: below this directory, such as an image"),
 ];
 
-const fn flag(
+pub(super) const fn flag(
     short: &'static str,
     long: &'static str,
     value: &'static str,
@@ -100,6 +105,17 @@ pub enum Command {
         /// `-d`
         debug: bool,
     },
+    /// `-e`: say what an event would do.
+    Explain {
+        /// With which configuration.
+        setup: Setup,
+        /// Which event, of what.
+        asked: Asked,
+    },
+    /// `-i`
+    Install(PathBuf),
+    /// `-u`
+    Uninstall(PathBuf),
     /// `-l`
     List,
     /// `-v`
@@ -142,7 +158,7 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
+pub(super) fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
     Err(UsageError(message.into()))
 }
 
@@ -152,19 +168,11 @@ fn usage<T>(message: impl Into<String>) -> Result<T, UsageError> {
 ///
 /// Unknown options, missing values, options that exclude each other, further arguments.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let args: Vec<String> = args.into_iter().map(|arg| to_text(arg.as_bytes())).collect();
-    let given = options().parse(&args).map(Given).map_err(|fail| UsageError(explain(&fail)))?;
-    if let Some(argument) = given.0.free.first() {
-        return usage(format!("unexpected argument {}", quoted(&to_bytes(argument))));
+    let given = Given::parse(FLAGS, args)?;
+    if let Some(argument) = given.arguments().first() {
+        return usage(format!("unexpected argument {}", quoted(argument)));
     }
-    if let Some(flag) = given.of(Role::Later).next() {
-        return usage(format!("{} is not supported yet", flag.title()));
-    }
-    let modes: Vec<_> = given.of(Role::Mode).collect();
-    if let [first, second, ..] = modes.as_slice() {
-        return usage(format!("{} and {} exclude each other", first.title(), second.title()));
-    }
-    command(&given, modes.first().map_or("", |mode| mode.long))
+    command(&given, given.mode()?)
 }
 
 fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
@@ -174,10 +182,21 @@ fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
     {
         return usage(format!("{} needs a running daemon, not --{mode}", flag.title()));
     }
+    let installs = matches!(mode, "install" | "uninstall");
+    if !installs && let Some(flag) = given.of(Role::Installing).next() {
+        return usage(format!("{} needs -i or -u", flag.title()));
+    }
+    if installs && let Some(flag) = given.about_a_configuration().next() {
+        return usage(format!("{} and --{mode} exclude each other", flag.title()));
+    }
+    let root = || given.value("root").map_or_else(|| PathBuf::from("/"), path);
     match mode {
+        "install" => Ok(Command::Install(root())),
+        "uninstall" => Ok(Command::Uninstall(root())),
         "list" => Ok(Command::List),
         "version" => Ok(Command::Version),
         "help" => Ok(Command::Help),
+        "explain" => Ok(Command::Explain { setup: setup(given)?, asked: asked(given)? }),
         "configtest" => Ok(Command::Test { setup: setup(given)?, debug }),
         _ => Ok(Command::Run(Run {
             setup: setup(given)?,
@@ -186,6 +205,23 @@ fn command(given: &Given, mode: &str) -> Result<Command, UsageError> {
             pidfile: given.value("pidfile").map(path),
         })),
     }
+}
+
+/// `EVENT:PATH`
+fn asked(given: &Given) -> Result<Asked, UsageError> {
+    let text = given.value("explain").unwrap_or_default();
+    let Some(colon) = text.iter().position(|&byte| byte == b':') else {
+        return usage("-e needs EVENT:PATH");
+    };
+    let (name, path) = (&text[..colon], text[colon + 1..].to_vec());
+    let Some(kind) = str::from_utf8(name).ok().and_then(EventKind::from_name) else {
+        let hint = suggest::hint(name, EventKind::ALL.map(EventKind::name));
+        return usage(format!("unknown event {}{hint}", quoted(name)));
+    };
+    if path.is_empty() || path.contains(&0) {
+        return usage("-e needs EVENT:PATH");
+    }
+    Ok(Asked { kind, path })
 }
 
 /// A file, or the options that stand for one.
@@ -228,44 +264,71 @@ impl Flag {
     }
 }
 
-fn options() -> Options {
-    let mut options = Options::new();
-    for flag in FLAGS {
-        let takes = if flag.value.is_empty() { HasArg::No } else { HasArg::Yes };
-        options.opt(flag.short, flag.long, flag.help, flag.value, takes, flag.occurs());
-    }
-    options
+/// What was given, by the long names of the options.
+pub(super) struct Given {
+    flags: &'static [Flag],
+    matches: Matches,
 }
 
-/// What was given, by the long names of the options.
-struct Given(Matches);
-
 impl Given {
-    fn has(&self, long: &str) -> bool {
-        self.0.opt_present(long)
+    /// Reads arguments by a table of options.
+    pub(super) fn parse(
+        flags: &'static [Flag],
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, UsageError> {
+        let mut options = Options::new();
+        for flag in flags {
+            let takes = if flag.value.is_empty() { HasArg::No } else { HasArg::Yes };
+            options.opt(flag.short, flag.long, flag.help, flag.value, takes, flag.occurs());
+        }
+        let args: Vec<String> = args.into_iter().map(|arg| to_text(arg.as_bytes())).collect();
+        let matches = options.parse(&args).map_err(|fail| UsageError(explain(&fail, flags)))?;
+        Ok(Self { flags, matches })
+    }
+
+    /// The mode, by its long name; empty when none was given.
+    pub(super) fn mode(&self) -> Result<&'static str, UsageError> {
+        let modes: Vec<_> = self.of(Role::Mode).collect();
+        if let [first, second, ..] = modes.as_slice() {
+            return usage(format!("{} and {} exclude each other", first.title(), second.title()));
+        }
+        Ok(modes.first().map_or("", |mode| mode.long))
+    }
+
+    /// What stands between and behind the options.
+    pub(super) fn arguments(&self) -> Vec<Vec<u8>> {
+        self.matches.free.iter().map(|text| to_bytes(text)).collect()
+    }
+
+    pub(super) fn has(&self, long: &str) -> bool {
+        self.matches.opt_present(long)
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &'static Flag> {
-        FLAGS.iter().filter(move |flag| flag.role == role && self.has(flag.long))
+        self.flags.iter().filter(move |flag| flag.role == role && self.has(flag.long))
+    }
+
+    fn about_a_configuration(&self) -> impl Iterator<Item = &'static Flag> {
+        [Role::File, Role::Inline, Role::InlineOnce].into_iter().flat_map(|role| self.of(role))
     }
 
     fn values(&self, long: &str) -> Vec<Vec<u8>> {
-        self.0.opt_strs(long).iter().map(|text| to_bytes(text)).collect()
+        self.matches.opt_strs(long).iter().map(|text| to_bytes(text)).collect()
     }
 
-    fn value(&self, long: &str) -> Option<Vec<u8>> {
-        self.0.opt_str(long).map(|text| to_bytes(&text))
+    pub(super) fn value(&self, long: &str) -> Option<Vec<u8>> {
+        self.matches.opt_str(long).map(|text| to_bytes(&text))
     }
 }
 
-fn explain(fail: &Fail) -> String {
+fn explain(fail: &Fail, flags: &[Flag]) -> String {
     let dashed = |name: &str| {
         let dashes = if name.chars().count() == 1 { "-" } else { "--" };
         format!("{dashes}{}", escape(&to_bytes(name)))
     };
     match fail {
         Fail::UnrecognizedOption(name) => {
-            let meant = suggest::nearest(&to_bytes(name), FLAGS.iter().map(|flag| flag.long));
+            let meant = suggest::nearest(&to_bytes(name), flags.iter().map(|flag| flag.long));
             let hint = meant.map(|meant| format!(", did you mean --{meant}?")).unwrap_or_default();
             format!("unknown option {}{hint}", dashed(name))
         }
@@ -314,29 +377,29 @@ fn to_bytes(text: &str) -> Vec<u8> {
 #[must_use]
 pub fn help() -> String {
     let mut text = String::from(
-        "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -l | -v | -h]\n       \
-         rinotifyd [-d] [--pidfile FILE] [-t | -n] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n\n\
+        "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n       \
+         rinotifyd -i | -u [--root DIR]\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
-    for flag in FLAGS.iter().filter(|flag| flag.role != Role::Later) {
-        let comma = if flag.short.is_empty() { ' ' } else { ',' };
-        let names = format!("{:>4}{comma} --{} {}", flag.short_with_dash(), flag.long, flag.value);
-        text.push_str(&format!("{names:<28}{}\n", flag.help));
-    }
+    FLAGS.iter().for_each(|flag| text.push_str(&flag.line()));
     text.push_str(&format!("\nThe configuration file is {DEFAULT_CONFIG} unless -c names another.\n"));
     text
 }
 
 impl Flag {
-    fn short_with_dash(&self) -> String {
-        if self.short.is_empty() { String::new() } else { format!("-{}", self.short) }
+    /// Its line of the help.
+    pub(super) fn line(&self) -> String {
+        let (dash, comma) = if self.short.is_empty() { ("", ' ') } else { ("-", ',') };
+        let names = format!("{dash:>3}{:>1}{comma} --{} {}", self.short, self.long, self.value);
+        format!("{names:<28}{}\n", self.help)
     }
 }
 
 /// What `--version` shows.
 #[must_use]
-pub fn version() -> String {
-    format!("rinotifyd {}\n", env!("CARGO_PKG_VERSION"))
+pub fn version(program: &str) -> String {
+    format!("{program} {}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// What `--list` shows.
@@ -380,7 +443,12 @@ mod tests {
         let pidfile = Some("p".into());
         check("--pidfile p", Command::Run(Run { pidfile, ..run(DEFAULT_CONFIG) }));
         check("-t -c f", Command::Test { setup: Setup::File("f".into()), debug: false });
+        let asked = Asked { kind: EventKind::Open, path: b"/a:b/".to_vec() };
+        check("-c f -e IN_OPEN:/a:b/", Command::Explain { setup: Setup::File("f".into()), asked });
         check("-l", Command::List);
+        check("-i", Command::Install("/".into()));
+        check("-d --install --root=/mnt", Command::Install("/mnt".into()));
+        check("-u --root /mnt", Command::Uninstall("/mnt".into()));
         check("-v", Command::Version);
         check("--help", Command::Help);
     }
@@ -416,9 +484,19 @@ mod tests {
         refuse("-x id", "-x needs -w PATH");
         refuse("-r", "-r needs -x COMMAND");
         refuse("-w /a -x id -D 1 -D 2", "--delay may be given once only");
-        refuse("-e IN_OPEN:/a", "-e is not supported yet");
-        refuse("-i", "-i is not supported yet");
-        refuse("-u", "-u is not supported yet");
+        for text in ["IN_OPEN", "IN_OPEN:", "/a"] {
+            refuse(&format!("-e {text}"), "-e needs EVENT:PATH");
+        }
+        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\"");
+        refuse("-e IN_WRITE_CLOSE:/a", "unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?");
+        refuse("-e IN_OPEN:/a -e IN_OPEN:/b", "--explain may be given once only");
+        refuse("-e IN_OPEN:/a -t", "-t and -e exclude each other");
+        refuse("-i -u", "-i and -u exclude each other");
+        refuse("-i -c f", "-c and --install exclude each other");
+        refuse("-u -w /a -x id", "-w and --uninstall exclude each other");
+        refuse("-i --pidfile p", "--pidfile needs a running daemon, not --install");
+        refuse("--root /mnt", "--root needs -i or -u");
+        refuse("-t --root /mnt", "--root needs -i or -u");
     }
 
     #[test]
@@ -435,13 +513,12 @@ mod tests {
     #[test]
     fn help_names_every_option_that_exists() {
         let help = help();
-        for flag in FLAGS.iter().filter(|flag| flag.role != Role::Later) {
+        for flag in FLAGS {
             assert!(help.contains(&format!("--{}", flag.long)) && help.contains(flag.help), "{}", flag.long);
         }
-        assert!(!help.contains("--install"));
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         assert_eq!(events().lines().count(), 15);
-        assert!(version().starts_with("rinotifyd "));
+        assert!(version("rinotifyd").starts_with("rinotifyd "));
     }
 
     proptest! {

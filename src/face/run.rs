@@ -1,12 +1,16 @@
 //! Carries out what the command line says, up to the daemon's loop.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
 use super::count::directories;
+use super::ctl;
+use super::explain::{self, Asked};
+use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
@@ -37,29 +41,54 @@ const JOBS_MIN: usize = 4;
 
 /// Runs the program.
 pub fn main() -> Exit {
-    match cli::parse(env::args_os().skip(1)) {
+    let mut args = env::args_os();
+    let name = args.next().map(PathBuf::from);
+    if name.is_some_and(|name| name.file_name() == Some(ctl::NAME.as_ref())) {
+        return ctl::main(args);
+    }
+    match cli::parse(args) {
         Err(error) => {
             complain(&format!("rinotifyd: {error}"));
             Exit::Usage
         }
-        Ok(Command::Help) => print(&cli::help()),
-        Ok(Command::Version) => print(&cli::version()),
-        Ok(Command::List) => print(&cli::events()),
+        Ok(Command::Help) => print(cli::help().as_bytes()),
+        Ok(Command::Version) => print(cli::version("rinotifyd").as_bytes()),
+        Ok(Command::List) => print(cli::events().as_bytes()),
+        Ok(Command::Install(root)) => place(install, &root),
+        Ok(Command::Uninstall(root)) => place(uninstall, &root),
         Ok(Command::Test { setup, .. }) => test(setup),
+        Ok(Command::Explain { setup, asked }) => explain(setup, &asked),
         Ok(Command::Run(run)) => daemon(run),
     }
 }
 
 /// Standard output that is closed or full is a failure, not a panic.
-fn print(text: &str) -> Exit {
+pub(super) fn print(text: &[u8]) -> Exit {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Ok(()) => Exit::Success,
         Err(_) => Exit::Failure,
     }
 }
 
-fn complain(text: &str) {
+/// Installs or uninstalls; each step is told when it is done.
+fn place(work: install::Work, root: &Path) -> Exit {
+    let mut told = Exit::Success;
+    let outcome = work(root, &mut |line| {
+        if print(format!("{line}\n").as_bytes()) != Exit::Success {
+            told = Exit::Failure;
+        }
+    });
+    match outcome {
+        Ok(()) => told,
+        Err(failure) => {
+            complain(&format!("rinotifyd: {failure}"));
+            Exit::Failure
+        }
+    }
+}
+
+pub(super) fn complain(text: &str) {
     // There is nobody left to tell that standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
@@ -70,12 +99,33 @@ fn test(setup: Setup) -> Exit {
             if !loaded.warnings.is_empty() {
                 complain(&loaded.warnings.to_string());
             }
-            print(&verdict(&loaded.config))
+            print(verdict(&loaded.config).as_bytes())
         }
         Err(errors) => {
             complain(&errors.to_string());
             Exit::Usage
         }
+    }
+}
+
+/// What an event would do.
+fn explain(setup: Setup, asked: &Asked) -> Exit {
+    let config = match read(&absolute(setup)) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return Exit::Usage;
+        }
+    };
+    let path = absolute_path(Path::new(OsStr::from_bytes(&asked.path)));
+    if path.components().any(|part| matches!(part, Component::ParentDir)) {
+        complain("rinotifyd: write the path of -e without ..");
+        return Exit::Usage;
+    }
+    let (text, runs) = explain::explain(config, asked.kind, path.as_os_str().as_bytes());
+    match print(text.as_bytes()) {
+        Exit::Success if !runs => Exit::Failure,
+        exit => exit,
     }
 }
 
@@ -107,6 +157,7 @@ fn daemon(run: cli::Run) -> Exit {
         Ok(output) => Log::new(config.log.clone(), output),
         Err(_) => return Exit::Failure,
     };
+    log.set_syslog(&config.syslog, None);
     tell(&warnings, &mut |level, text| log.write(&Record::new(level, &name, text)));
     match start(run.pidfile.as_deref(), config, run.dry_run, log, &mut source) {
         Ok(()) => Exit::Success,
@@ -128,11 +179,17 @@ fn start(
     process::close_on_exec_from(3)?;
     process::survive_file_size_limit()?;
     let _pidfile = pidfile.map(|path| PidFile::acquire(&absolute_path(path))).transpose()?;
+    let source_name = source.name();
     // No unmount is to be blocked by the daemon's working directory.
     env::set_current_dir("/")?;
     let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
     let options = Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX) };
-    Daemon::new(config, options, log, source)?.run()?;
+    let control = config.daemon.control.clone();
+    let mut daemon = Daemon::new(config, options, log, source)?;
+    daemon
+        .open_service(control.as_deref(), &source_name)
+        .map_err(|error| format!("a daemon with this configuration is {error}"))?;
+    daemon.run()?;
     Ok(())
 }
 
@@ -143,6 +200,13 @@ struct Source {
 }
 
 impl Source {
+    /// Tells this configuration from others: the path of its file, whatever links lead there.
+    fn name(&self) -> Vec<u8> {
+        let Setup::File(path) = &self.setup else { return Vec::new() };
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        path.into_os_string().into_vec()
+    }
+
     fn read(&self) -> Result<Loaded, Diagnostics> {
         let mut loaded = read(&self.setup)?;
         if self.debug {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::lines::Lines;
 use super::log::Log;
+use super::notify::VARIABLES;
 use super::reactor::{Reactor, Source, Token};
 use crate::config::{Output, Run};
 use crate::engine::JobId;
@@ -248,8 +249,10 @@ impl Children {
 
 impl Surroundings {
     fn new(run: &Run) -> Self {
-        let mut env: Vec<(Vec<u8>, Vec<u8>)> =
-            std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
+        let mut env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
+            .filter(|(name, _)| !VARIABLES.iter().any(|own| name == own))
+            .map(|(name, value)| (name.into_vec(), value.into_vec()))
+            .collect();
         if let Some(identity) = &run.identity {
             let name = identity.name.as_bytes();
             for (variable, value) in [

@@ -4,6 +4,8 @@
 //! what can overflow; then children, their output, the clock. Then one piece of long work, if there
 //! is any, and back to the queue.
 
+mod service;
+
 use std::os::fd::AsFd;
 
 use super::children::Children;
@@ -24,6 +26,7 @@ use crate::sys::signalfd::{Signal, Signals};
 use crate::sys::timerfd::Timer;
 use crate::sys::{Errno, Error, clock, dir};
 use crate::types::Millis;
+use service::Service;
 
 /// Room for about 2,000 events of short names: what arrives in a millisecond of the worst storm.
 const EVENT_BUFFER_SIZE: usize = 64 * 1024;
@@ -77,6 +80,7 @@ pub struct Daemon<'a> {
     children: Children,
     pool: Pool,
     file_workers: u32,
+    service: Service,
     scanner: Scanner,
     engine: Engine,
     effects: Vec<Effect>,
@@ -142,6 +146,7 @@ impl<'a> Daemon<'a> {
             children: Children::new()?,
             pool,
             file_workers: config.daemon.file_workers,
+            service: Service::new(options.dry_run),
             scanner: Scanner::default(),
             engine: Engine::new(config, options, now),
             effects: Vec::new(),
@@ -197,6 +202,8 @@ impl<'a> Daemon<'a> {
                 }
                 Some(Source::Mounts) => self.take_mounts(),
                 Some(Source::Operations) => self.take_operations(),
+                Some(Source::Control) => self.accept_client(),
+                Some(Source::Client(client)) => self.serve_client(client),
                 Some(Source::Inotify | Source::Timer | Source::Log) | None => {}
             }
         }
@@ -206,6 +213,7 @@ impl<'a> Daemon<'a> {
             let queued = self.queued();
             self.step(Input::Tick { queued, wall_ns: clock::wall_ns() });
             self.carry_out();
+            self.serve_time(clock::now());
         }
         Ok(())
     }
@@ -276,10 +284,14 @@ impl<'a> Daemon<'a> {
             let signal = self.signals.read().map_err(|errno| Error::new("read signalfd", b"", errno))?;
             match signal {
                 None => return Ok(()),
-                Some(Signal::Terminate) => self.step(Input::Stop { reason: "SIGTERM" }),
-                Some(Signal::Interrupt) => self.step(Input::Stop { reason: "SIGINT" }),
+                Some(Signal::Terminate) => self.stop("SIGTERM"),
+                Some(Signal::Interrupt) => self.stop("SIGINT"),
                 Some(Signal::User1) => self.step(Input::Status),
-                Some(Signal::Hangup) => self.reload(),
+                Some(Signal::Hangup) => {
+                    // The log has what is wrong.
+                    let _ = self.reload();
+                    self.move_control();
+                }
                 Some(Signal::Child) => self.reap(),
             }
             self.carry_out();
@@ -291,16 +303,6 @@ impl<'a> Daemon<'a> {
             let queued = self.queued();
             self.step(Input::Ended { job, status, queued });
         }
-    }
-
-    fn reload(&mut self) {
-        let (log, name) = (&mut self.log, &self.logname);
-        let mut say = |level, message: String| log.write(&Record::new(level, name, message));
-        let Some(config) = self.reload.reload(&mut say) else { return };
-        self.log.set_levels(config.log.clone());
-        self.logname = config.daemon.logname.clone();
-        self.file_workers = config.daemon.file_workers;
-        self.step(Input::Reload(Box::new(config)));
     }
 
     /// Long work, in pieces, until it is done or its time is over.
@@ -350,8 +352,12 @@ impl<'a> Daemon<'a> {
                     self.step(Input::Measured { job, done, total, asked_for });
                 }
             }
-            Effect::Ready => {}
+            Effect::Ready => self.notify_ready(),
             Effect::Exit => self.done = true,
+            Effect::Answer(answer) => self.answer(answer),
+            // Nobody has asked for it.
+            Effect::Explain(_) => {}
+            Effect::Levels(levels) => self.log.set_levels(levels),
         }
     }
 
@@ -396,7 +402,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn arm(&mut self) -> Result<(), Error> {
-        let deadline = self.engine.next_deadline();
+        let deadline = [self.engine.next_deadline(), self.service.deadline()].into_iter().flatten().min();
         if deadline != self.armed {
             self.timer.set(deadline).map_err(|errno| Error::new("timerfd_settime", b"", errno))?;
             self.armed = deadline;
@@ -406,6 +412,7 @@ impl<'a> Daemon<'a> {
 
     fn flush_log(&mut self) {
         self.log.flush();
+        self.log.listen(&mut self.reactor);
         let waits = self.log.wants_write();
         match self.log_token {
             None if waits => {

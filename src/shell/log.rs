@@ -1,4 +1,4 @@
-//! The log: records as lines on standard error, without ever making the daemon wait.
+//! The log: records as lines on standard error and to syslog, without ever making the daemon wait.
 //!
 //! Lines go to a ring of bounded size and from there to the stream, as far as it takes them. When
 //! the ring is full, the newest lines are dropped and counted, and once there is room again a line
@@ -6,15 +6,20 @@
 //! the middle of one that will be continued.
 
 mod format;
+mod syslog;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
+use crate::config::Syslog as Section;
 use crate::record::{Level, LogLevels, LogName, Record};
-use crate::sys::{Errno, clock, output::Output};
+use crate::shell::reactor::Reactor;
+use crate::sys::output::{Output, wait_writable};
+use crate::sys::{Errno, clock};
 use crate::types::Millis;
 
 use format::{Prefix, format};
+use syslog::Syslog;
 
 /// Size of the ring. As much as a pipe holds (`pipe(7)`), some 500 lines: enough for a burst in one
 /// turn of the loop, and nothing on a machine with 32 MB.
@@ -23,6 +28,10 @@ const RING_SIZE: usize = 64 * 1024;
 /// Room that must be there before lines are taken again after some were dropped. Taking the first
 /// that fits would alternate lines and gaps.
 const RESUME_SIZE: usize = RING_SIZE / 2;
+
+/// The last errors that are kept for the status, and how much of each: as much as a screen shows.
+const ERRORS_MAX: usize = 10;
+const ERROR_LEN_MAX: usize = 1024;
 
 /// How the last write to the stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +49,13 @@ enum Stream {
 pub struct Log {
     levels: LogLevels,
     output: Output,
+    syslog: Syslog,
     stream: Stream,
     ring: VecDeque<u8>,
     /// Lines dropped since the last line that was taken.
     dropped: u64,
+    /// The last errors, oldest first.
+    errors: VecDeque<String>,
     /// Kept for its memory.
     line: String,
     name: LogName,
@@ -56,9 +68,11 @@ impl Log {
         Self {
             levels,
             output,
+            syslog: Syslog::default(),
             stream: Stream::Open,
             ring: VecDeque::with_capacity(RING_SIZE),
             dropped: 0,
+            errors: VecDeque::new(),
             line: String::new(),
             name: "log".into(),
         }
@@ -78,13 +92,23 @@ impl Log {
     /// Takes a record, if its level is wanted. It is written by the next [`Log::flush`], or now, if
     /// there is no room otherwise.
     pub fn write(&mut self, record: &Record) {
+        if record.level >= Level::Error {
+            self.remember(record);
+        }
+        let news = self.syslog.write(record);
+        self.take(record);
+        self.tell(news);
+    }
+
+    /// Takes a record for standard error.
+    fn take(&mut self, record: &Record) {
         if !record.asked_for && !self.enabled(record.level, &record.name) {
             return;
         }
         self.make_line(record);
         if self.dropped > 0 || self.room() < self.line.len() {
             // A flush may put a notice of dropped lines into the ring, and uses `line` for it.
-            self.flush();
+            self.flush_stream();
             self.make_line(record);
         }
         if self.dropped > 0 || self.room() < self.line.len() {
@@ -94,8 +118,31 @@ impl Log {
         }
     }
 
+    /// The last errors, oldest first, for the status.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(String::as_str)
+    }
+
+    fn remember(&mut self, record: &Record) {
+        let mut line = String::new();
+        format(&mut line, Prefix::Time(clock::wall()), record);
+        line.truncate(line.floor_char_boundary(ERROR_LEN_MAX));
+        line.truncate(line.trim_end().len());
+        if self.errors.len() == ERRORS_MAX {
+            self.errors.pop_front();
+        }
+        self.errors.push_back(line);
+    }
+
     /// Writes what the stream takes without blocking. Call it once per turn of the loop.
     pub fn flush(&mut self) {
+        for news in self.syslog.flush() {
+            self.tell(Some(news));
+        }
+        self.flush_stream();
+    }
+
+    fn flush_stream(&mut self) {
         loop {
             self.drain();
             if self.dropped == 0 || self.room() < RESUME_SIZE {
@@ -106,6 +153,26 @@ impl Log {
             self.make_line(&Record::new(Level::Warning, &self.name, notice));
             self.ring.extend(self.line.as_bytes());
         }
+    }
+
+    /// About syslog, which is not to be told.
+    fn tell(&mut self, news: Option<String>) {
+        if let Some(news) = news {
+            self.take(&Record::new(Level::Warning, &self.name.clone(), news));
+        }
+    }
+
+    /// Sends records to syslog as these sections say. Host names are looked up, which may take a
+    /// while.
+    pub fn set_syslog(&mut self, sections: &[Section], reactor: Option<&mut Reactor>) {
+        let mut news = Vec::new();
+        self.syslog.configure(sections, reactor, &mut |text| news.push(text));
+        news.into_iter().for_each(|text| self.tell(Some(text)));
+    }
+
+    /// Waits for room for what is to go to syslog, or no longer.
+    pub fn listen(&mut self, reactor: &mut Reactor) {
+        self.syslog.listen(reactor);
     }
 
     /// Whether lines wait for a stream that has no room: then wait for [`Log::fd`] to be writable.
@@ -126,7 +193,13 @@ impl Log {
         loop {
             self.flush();
             let left = deadline.saturating_sub(clock::now());
-            if !self.wants_write() || left == 0 || self.output.wait(left).is_err() {
+            let waited = match self.syslog.blocked() {
+                _ if left == 0 => return,
+                _ if self.wants_write() => self.output.wait(left),
+                Some(fd) => wait_writable(fd, left),
+                None => return,
+            };
+            if waited.is_err() {
                 return;
             }
         }

@@ -26,6 +26,10 @@ pub enum Source {
     Log,
     /// File operations have ended.
     Operations,
+    /// Somebody connects to the control socket.
+    Control,
+    /// Somebody who has connected; the number is the control socket's.
+    Client(u32),
     /// A child's output; the number is the children's.
     Output(u32),
 }
@@ -117,12 +121,19 @@ impl Reactor {
 
     /// Waits for a descriptor no longer; to be called before it is closed.
     pub fn remove(&mut self, token: Token, fd: impl AsFd) {
+        if self.source(token).is_some() {
+            self.forget(token);
+            // A descriptor that is closed anyway; ENOENT and EBADF change nothing.
+            let _ = self.epoll.delete(fd);
+        }
+    }
+
+    /// The same for a descriptor that is closed already.
+    pub fn forget(&mut self, token: Token) {
         let slot = &mut self.slots[token.slot as usize];
         if slot.generation == token.generation {
             slot.generation = slot.generation.wrapping_add(1);
             slot.source = None;
-            // A descriptor that is closed anyway; ENOENT and EBADF change nothing.
-            let _ = self.epoll.delete(fd);
         }
     }
 

@@ -17,7 +17,10 @@ pub fn now() -> Millis {
 /// The same clock in microseconds, for measuring.
 #[must_use]
 pub fn micros() -> u64 {
-    let time = boot_time();
+    micros_of(boot_time())
+}
+
+fn micros_of(time: TimeSpec) -> u64 {
     let secs = u64::try_from(time.tv_sec()).unwrap_or_default();
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or_default();
     secs * 1_000_000 + nanos / 1000
@@ -26,6 +29,14 @@ pub fn micros() -> u64 {
 /// `CLOCK_BOOTTIME` exists since Linux 2.6.39 and cannot fail (`clock_gettime(2)`).
 fn boot_time() -> TimeSpec {
     clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or(TimeSpec::new(0, 0))
+}
+
+/// Microseconds on the clock that stands still while the machine sleeps (`CLOCK_MONOTONIC`), which
+/// is the one that `sd_notify(3)` speaks of.
+#[must_use]
+pub fn monotonic_micros() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
+    micros_of(time)
 }
 
 /// Local wall time. It jumps: nothing but text is made of it.
@@ -51,9 +62,10 @@ pub fn wall() -> WallTime {
 
 /// The wall clock in nanoseconds since 1970, to be compared with the times of files.
 #[must_use]
+#[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]
 pub fn wall_ns() -> i64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap_or(TimeSpec::new(0, 0));
-    now.tv_sec().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec())
+    i64::from(now.tv_sec()).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec().into())
 }
 
 /// Seconds east of Greenwich at that moment. Beyond the range of a 32-bit `time_t` the offset is
@@ -85,6 +97,20 @@ impl fmt::Display for WallTime {
     }
 }
 
+impl WallTime {
+    /// As `Nov  3 14:05:09` (RFC 3164, section 4.1.2).
+    #[must_use]
+    pub fn rfc_3164(&self) -> String {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let local = self.secs.saturating_add(i64::from(self.offset_secs));
+        let (_, month, day) = civil_from_days(local.div_euclid(86_400));
+        let second = local.rem_euclid(86_400);
+        let at = usize::try_from((month - 1) * 3).unwrap_or_default();
+        let month = MONTHS.get(at..at + 3).unwrap_or_default();
+        format!("{month} {day:2} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    }
+}
+
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
 ///
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
@@ -107,6 +133,16 @@ mod tests {
 
     fn check(secs: i64, millis: u32, offset_secs: i32, expected: &str) {
         assert_eq!(WallTime { secs, millis, offset_secs }.to_string(), expected);
+    }
+
+    #[test]
+    fn wall_time_for_syslog() {
+        let check = |secs, offset_secs, expected: &str| {
+            assert_eq!(WallTime { secs, millis: 0, offset_secs }.rfc_3164(), expected);
+        };
+        check(0, 0, "Jan  1 00:00:00");
+        check(1_795_439_109, 3600, "Nov 23 14:05:09");
+        check(1_735_689_599, 0, "Dec 31 23:59:59");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, process};
 
+use nix::poll::poll;
+
 use super::stat::{FileId, Kind, stat};
 use super::{Errno, Error, errno_of};
 
@@ -18,6 +20,8 @@ pub enum LockError {
     Held {
         /// The pid it wrote, if it has come to that.
         pid: Option<u32>,
+        /// What else it wrote.
+        note: Vec<u8>,
     },
     /// The file cannot be used.
     System(Error),
@@ -26,8 +30,8 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { pid: Some(pid) } => write!(f, "already running, with process id {pid}"),
-            Self::Held { pid: None } => f.write_str("already running"),
+            Self::Held { pid: Some(pid), .. } => write!(f, "already running, with process id {pid}"),
+            Self::Held { pid: None, .. } => f.write_str("already running"),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -43,6 +47,9 @@ pub struct PidFile {
     owner: u32,
 }
 
+/// How long the owner of a lock may take to say who it is, before it is looked at again.
+const OWNER_WRITES_MS: u8 = 20;
+
 /// How often a file may vanish between open and lock: each time, a daemon ended in that moment.
 const TRIES: usize = 10;
 
@@ -55,10 +62,26 @@ impl PidFile {
     /// link, EMLINK for a file with several names, EINVAL for anything but a regular file, EAGAIN
     /// when it keeps vanishing.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        for _ in 0..TRIES {
-            let mut file = open(path)?;
+        Self::acquire_noting(path, 0o644, b"")
+    }
+
+    /// As [`PidFile::acquire`], with another mode and a note that whoever comes second is given.
+    /// Whoever may open the file, for reading even, can lock it.
+    ///
+    /// # Errors
+    /// As [`PidFile::acquire`].
+    pub fn acquire_noting(path: &Path, mode: u32, note: &[u8]) -> Result<Self, LockError> {
+        for tries in (1..=TRIES).rev() {
+            let mut file = open(path, mode)?;
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: read_pid(&mut file) }),
+                Err(TryLockError::WouldBlock) => match held(&mut file) {
+                    // Its owner has yet to write into it.
+                    LockError::Held { pid: None, .. } if tries > 1 => {
+                        poll(&mut [], OWNER_WRITES_MS).map_err(|errno| system("poll", path, errno))?;
+                        continue;
+                    }
+                    error => return Err(error),
+                },
                 Err(TryLockError::Error(error)) => return Err(system("flock", path, errno_of(&error))),
                 Ok(()) => {}
             }
@@ -66,16 +89,17 @@ impl PidFile {
             // on a file without a name, and the next daemon would not see it.
             if named(path) == id(&file) {
                 let mut lock = Self { file, path: path.to_owned(), owner: process::id() };
-                lock.write().map_err(|error| system("write", path, errno_of(&error)))?;
+                lock.write(note).map_err(|error| system("write", path, errno_of(&error)))?;
                 return Ok(lock);
             }
         }
         Err(system("flock", path, Errno::EAGAIN))
     }
 
-    fn write(&mut self) -> std::io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.write_all(format!("{}\n", self.owner).as_bytes())
+    fn write(&mut self, note: &[u8]) -> std::io::Result<()> {
+        let text = [self.owner.to_string().as_bytes(), b"\n", note].concat();
+        self.file.write_all(&text)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -90,13 +114,13 @@ impl Drop for PidFile {
     }
 }
 
-fn open(path: &Path) -> Result<File, LockError> {
+fn open(path: &Path, mode: u32) -> Result<File, LockError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o644)
+        .mode(mode)
         // Not to hang on a FIFO; regular files do not care.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
@@ -115,12 +139,16 @@ fn system(op: &'static str, path: &Path, errno: Errno) -> LockError {
     LockError::System(Error::new(op, path.as_os_str().as_bytes(), errno))
 }
 
-fn read_pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    // A pid has at most ten digits; whatever else is in there is not one.
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// The largest note that is read: a path, and a pid above it.
+const NOTE_SIZE_MAX: u64 = 4096 + 16;
+
+/// What the owner has written, as far as it has come.
+fn held(file: &mut File) -> LockError {
+    let mut text = Vec::new();
+    let _ = file.rewind().and_then(|()| file.take(NOTE_SIZE_MAX).read_to_end(&mut text));
+    let mut parts = text.splitn(2, |&byte| byte == b'\n');
+    let pid = parts.next().and_then(|line| str::from_utf8(line).ok()?.trim().parse().ok());
+    LockError::Held { pid, note: parts.next().unwrap_or_default().to_vec() }
 }
 
 fn id(file: &File) -> Option<FileId> {
@@ -148,11 +176,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0);
         let error = PidFile::acquire(&path).unwrap_err();
-        assert_eq!(error, LockError::Held { pid: Some(process::id()) });
+        assert_eq!(error, LockError::Held { pid: Some(process::id()), note: Vec::new() });
         assert_eq!(error.to_string(), format!("already running, with process id {}", process::id()));
         drop(first);
         assert!(!path.exists());
         PidFile::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn the_second_is_given_the_note_of_the_first() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("lock");
+        let _first = PidFile::acquire_noting(&path, 0o600, b"/a\nb\xff").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = PidFile::acquire_noting(&path, 0o600, b"other").unwrap_err();
+        assert_eq!(error, LockError::Held { pid: Some(process::id()), note: b"/a\nb\xff".to_vec() });
     }
 
     #[test]

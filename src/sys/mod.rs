@@ -10,7 +10,7 @@
 //! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
 //! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
 //! - other programs: [`process`], [`spawn`]
-//! - the daemon itself: [`output`], [`lock`], [`user`]
+//! - the daemon itself: [`output`], [`lock`], [`local`], [`user`], [`place`]
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap, or wraps with a loss")]
 
@@ -21,8 +21,10 @@ pub mod eventfd;
 pub mod file;
 pub mod inotify;
 pub mod limits;
+pub mod local;
 pub mod lock;
 pub mod output;
+pub mod place;
 pub mod process;
 pub mod resolve;
 pub mod signalfd;

@@ -88,10 +88,7 @@ impl Output {
     /// # Errors
     /// ENOMEM.
     pub fn wait(&self, timeout_ms: Millis) -> Result<bool, Errno> {
-        let timeout = i32::try_from(timeout_ms).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
-        let ready = retry(|| poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)))?;
-        Ok(ready > 0)
+        wait_writable(self.fd.as_fd(), timeout_ms)
     }
 
     /// The descriptor to wait on with epoll; `None` for regular files and `/dev/null`, which epoll
@@ -106,6 +103,17 @@ impl Output {
     pub fn is_journal(&self) -> bool {
         self.journal
     }
+}
+
+/// The same for any stream.
+///
+/// # Errors
+/// ENOMEM.
+pub fn wait_writable(fd: BorrowedFd<'_>, timeout_ms: Millis) -> Result<bool, Errno> {
+    let timeout = i32::try_from(timeout_ms).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let ready = retry(|| poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)))?;
+    Ok(ready > 0)
 }
 
 fn choose(stream: OwnedFd) -> (OwnedFd, Way) {

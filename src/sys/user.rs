@@ -17,6 +17,12 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// Whether this is root or who this process runs as.
+#[must_use]
+pub fn is_root_or_own(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw()
+}
+
 /// A user by name, or else by number, with the groups that the group database puts them in.
 ///
 /// Without `group`, the primary group is the user's own. A number that no user has is accepted only

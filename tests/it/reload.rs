@@ -92,7 +92,8 @@ fn a_bad_configuration_changes_nothing() {
     let path = scratch.config(&bad);
     daemon.signal(Signal::SIGHUP);
     daemon.wait_log("configuration not reloaded: the old one stays");
-    let line = 1 + bad.lines().position(|line| line.contains("TOO")).unwrap();
+    let written = fs::read_to_string(&path).unwrap();
+    let line = 1 + written.lines().position(|line| line.contains("TOO")).unwrap();
     let place = format!("error daemon: {}:{line}:1: ", path.display());
     let logged = daemon.lines("IN_MOVED_TOO");
     assert!(logged[0].contains(&place) && logged[0].contains("did you mean IN_MOVED_TO?"), "{logged:?}");

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -108,15 +109,45 @@ impl Scratch {
         text.replace("@/", &format!("{folder}/"))
     }
 
-    /// Writes the configuration, see [`Scratch::expand`].
+    /// Writes the configuration, see [`Scratch::expand`], with a control socket of its own unless it
+    /// says something about that.
     pub fn config(&self, text: &str) -> PathBuf {
-        self.replace("rinotifyd.conf", self.expand(text))
+        let text = if text.contains("\ncontrol =") { text.to_owned() } else { with_control(text) };
+        self.replace("rinotifyd.conf", self.expand(&text))
+    }
+
+    /// `rinotifyctl` with these arguments, for the daemon of [`Scratch::config`].
+    pub fn ctl(&self, args: &[&str]) -> Command {
+        self.ctl_at("control.sock", args)
+    }
+
+    /// The same for a daemon with another socket.
+    pub fn ctl_at(&self, socket: &str, args: &[&str]) -> Command {
+        let mut command = rinotifyd();
+        command.arg0("rinotifyctl").arg("-s").arg(self.path(socket)).args(args);
+        command
+    }
+
+    /// What it says; it must succeed.
+    #[track_caller]
+    pub fn ask(&self, args: &[&str]) -> String {
+        let output = self.ctl(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Lets other users in.
     pub fn open_to_all(&self) {
         fs::set_permissions(self.folder.path(), Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// The lines above and in `[daemon]` keep their numbers.
+fn with_control(text: &str) -> String {
+    const LINE: &str = "control = @/control.sock\n";
+    let Some(daemon) = text.find("[daemon]\n") else { return format!("{text}\n[daemon]\n{LINE}") };
+    let end = text[daemon + 1..].find("\n[").map_or(text.len(), |at| daemon + 1 + at + 1);
+    format!("{}\n{LINE}{}", text[..end].trim_end_matches('\n'), &text[end..])
 }
 
 /// Whether the test runs as root. If not, says so.
@@ -325,6 +356,11 @@ impl Daemon {
     /// Sends a signal to the daemon.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end and says how it ended.

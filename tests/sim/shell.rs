@@ -345,6 +345,7 @@ impl Shell {
             }
             Effect::Ready => self.ready = true,
             Effect::Exit => self.exited = true,
+            Effect::Answer(_) | Effect::Levels(_) | Effect::Explain(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Action, Output, Trigger, WhileRunning};
+use crate::config::{Action, Address, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::record::Level;
 
@@ -142,7 +142,8 @@ fn defaults_are_the_originals() {
 fn every_key_is_taken_over() {
     let config = config(
         "[daemon]\nshutdown_timeout = 1m\nmax_jobs = 8\nlogname = d\n\
-         [log]\nlevel = warning\n[log L]\nlevel = debug\n\
+         [log]\nlevel = warning\n[log L]\nlevel = debug\n[syslog]\n\
+         [syslog L]\naddress = tcp:h:1\nlevel = debug\nfacility = local1\n\
          [scheduler s]\ntype = exec\ncmd = a 'b c' {pathname}\nfiles = no\ndirs = yes\ndelay = 1.5\n\
          max_delay = 9\nsinglejob = yes\nmax_jobs = 2\nwhile_running = skip\ntimeout = 1h\nlogname = L\n\
          user = ann\ngroup = staff\ncwd = /tmp\numask = 027\nenv = A=1\n  B=2 3\nenv = C=\nnice = -5\n\
@@ -166,6 +167,16 @@ fn every_key_is_taken_over() {
         [b"1".as_slice(), b"2 3", b""]
     );
     assert_eq!(run.output, Output::Null);
+    let [all, own] = config.syslog.as_slice() else { panic!("{:?}", config.syslog) };
+    let default = Address::Path(b"/dev/log".to_vec());
+    assert_eq!((&all.name, &all.address, all.level, all.facility), (&None, &default, Level::Info, 3));
+    let tcp = Address::Tcp("h".into(), 1);
+    assert_eq!(
+        (own.name.as_deref(), &own.address, own.level, own.facility),
+        (Some("L"), &tcp, Level::Debug, 17)
+    );
+    assert!(config.to_syslog(Level::Info, "x") && !config.to_syslog(Level::Debug, "x"));
+    assert!(config.to_syslog(Level::Debug, "L"));
     let watch = &config.watches[0];
     let paths: Vec<_> = watch.paths.iter().map(|path| path.text.clone()).collect();
     assert_eq!(paths, [b"/a".as_slice(), b"/b*", b"/c"]);
@@ -223,8 +234,15 @@ fn sections_that_cannot_be() {
          m:10:8: error: \"a\" is not an absolute path: it must start with /",
     );
     says(format!("[log]\n{rest}[log]\n"), "m:10:1: error: duplicate [log]: the first is at m:1:1");
-    says(format!("[syslog]\n{rest}"), "m:1:1: error: [syslog] is not supported yet");
-    says(format!("[syslog s]\n{rest}"), "m:1:1: error: [syslog] is not supported yet");
+    says(
+        format!("[syslog]\naddress = udp:x\n{rest}"),
+        "m:2:15: error: \"x\" is not HOST:PORT; an IPv6 address stands between brackets",
+    );
+    says(
+        format!("[syslog s]\nfacility = demon\n{rest}"),
+        "m:2:12: error: \"demon\" is none of: kern, user, mail, daemon, auth, syslog, lpr, news, uucp, cron, \
+         authpriv, ftp, local0, local1, local2, local3, local4, local5, local6, local7, did you mean daemon?",
+    );
 }
 
 #[test]

@@ -17,16 +17,18 @@ const MARK: &str = "...";
 
 /// How a line begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Prefix {
+pub(super) enum Prefix<'a> {
     /// With the time.
     Time(WallTime),
     /// With a priority in `<>`, for the journal, which has a time of its own (`sd-daemon(3)`).
     Priority,
+    /// With this.
+    Given(&'a str),
 }
 
 /// Fills `line` with the record and a newline. If that is longer than [`LINE_LEN_MAX`], the longest
 /// parts are cut, all to the same length, so that a long path does not cost the task id.
-pub(super) fn format(line: &mut String, prefix: Prefix, record: &Record) {
+pub(super) fn format(line: &mut String, prefix: Prefix<'_>, record: &Record) {
     let mut part_len_max = LINE_LEN_MAX;
     loop {
         line.clear();
@@ -49,11 +51,12 @@ pub(super) fn format(line: &mut String, prefix: Prefix, record: &Record) {
 /// Less of a value tells nobody anything.
 const PART_LEN_MIN: usize = 128;
 
-fn format_parts(line: &mut String, prefix: Prefix, record: &Record, part_len_max: usize) {
+fn format_parts(line: &mut String, prefix: Prefix<'_>, record: &Record, part_len_max: usize) {
     // Writing to a String cannot fail.
     let _ = match prefix {
         Prefix::Time(time) => write!(line, "{time} {} ", record.level),
         Prefix::Priority => write!(line, "<{}>{} ", priority(record.level), record.level),
+        Prefix::Given(text) => write!(line, "{text}{} ", record.level),
     };
     push_part(line, record.name.as_bytes(), Style::Plain, part_len_max);
     line.push_str(": ");
@@ -77,7 +80,7 @@ fn push_part(line: &mut String, bytes: &[u8], style: Style, len_max: usize) {
 }
 
 /// The severities of `syslog(3)`.
-const fn priority(level: Level) -> u8 {
+pub(super) const fn priority(level: Level) -> u8 {
     match level {
         Level::Debug => 7,
         Level::Info => 6,
@@ -93,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn formatted(prefix: Prefix, record: &Record) -> String {
+    fn formatted(prefix: Prefix<'_>, record: &Record) -> String {
         let mut line = String::from("left over");
         format(&mut line, prefix, record);
         line

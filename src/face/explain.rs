@@ -1,0 +1,230 @@
+//! `--explain`: what an event would do, told by the engine that would decide it.
+//!
+//! A real engine, in a dry run and with a made-up clock, is shown a tree that holds the path and the
+//! directories above it, then the event; each decision is printed as it is made. Where the disk has
+//! something of these names it says what that is; what is not there is taken to be.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
+use crate::engine::{Effect, Engine, Input, Options};
+use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
+use crate::quote::Quoted;
+use crate::record::{Level, LogLevels};
+use crate::types::{Millis, Wd};
+
+use super::show::sentence;
+
+/// A task may be decided on in several steps, but not for ever.
+const STEPS_MAX: usize = 1_000;
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The event.
+    pub kind: EventKind,
+    /// The path as typed. A slash at its end says that it is a directory, if it does not exist.
+    pub path: Vec<u8>,
+}
+
+/// The names that lead to the path, and what it is.
+struct Target {
+    names: Vec<Vec<u8>>,
+    is_dir: bool,
+}
+
+struct Explainer {
+    engine: Engine,
+    target: Target,
+    /// By depth: the watch of the directory that many names lead to.
+    watches: Vec<Option<Wd>>,
+    next_wd: i32,
+    now: Millis,
+    effects: Vec<Effect>,
+    lines: Vec<String>,
+    runs: bool,
+}
+
+/// The decisions, one a line, and whether something would run. `path` is absolute, without `.` and
+/// `..`.
+#[must_use]
+pub fn explain(mut config: Config, kind: EventKind, path: &[u8]) -> (String, bool) {
+    config.log = LogLevels { default: Level::Debug, by_name: Vec::new() };
+    for watch in &mut config.watches {
+        // What is there at start is not the question.
+        watch.catch_up = false;
+    }
+    let names =
+        path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+    let mut target = Target { names, is_dir: path.ends_with(b"/") };
+    let shown = target.path(target.names.len());
+    if let Ok(metadata) = fs::symlink_metadata(Path::new(OsStr::from_bytes(&shown))) {
+        target.is_dir = metadata.is_dir();
+    }
+    let is = if target.is_dir { "directory" } else { "file" };
+    let mut explainer = Explainer {
+        engine: Engine::new(config, Options { dry_run: true, default_max_jobs: u32::MAX }, 0),
+        watches: vec![None; target.names.len() + 1],
+        target,
+        next_wd: 1,
+        now: 0,
+        effects: Vec::new(),
+        lines: vec![format!("{} of the {is} {}", kind.name(), Quoted(&shown))],
+        runs: false,
+    };
+    explainer.start();
+    explainer.engine.explain_decisions();
+    explainer.explain_gap();
+    explainer.happen(kind);
+    explainer.finish();
+    let Explainer { mut lines, runs, .. } = explainer;
+    if lines.len() == 1 {
+        lines.push("no watch covers it".to_owned());
+    }
+    if !runs {
+        lines.push("nothing would run".to_owned());
+    }
+    (lines.join("\n") + "\n", runs)
+}
+
+impl Target {
+    /// The path that so many names lead to.
+    fn path(&self, depth: usize) -> Vec<u8> {
+        let path: Vec<u8> =
+            self.names[..depth].iter().flat_map(|name| [b"/", name.as_slice()].concat()).collect();
+        if path.is_empty() { b"/".to_vec() } else { path }
+    }
+
+    /// How many names lead to what an item of a scan is, if that is on the way.
+    fn depth(&self, base: &[u8], item: &Item) -> Option<usize> {
+        let path = [base, b"/", &item.name].concat();
+        let names: Vec<_> = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).collect();
+        let leads = names.len() <= self.names.len() && names.iter().zip(&self.names).all(|(a, b)| a == b);
+        leads.then_some(names.len())
+    }
+
+    fn is_directory(&self, depth: usize) -> bool {
+        depth < self.names.len() || self.is_dir
+    }
+}
+
+impl Explainer {
+    fn start(&mut self) {
+        self.step(Input::Start { wall_ns: 0 });
+        while self.engine.has_work() {
+            self.step(Input::Spare);
+        }
+    }
+
+    /// Where the directories above the path cease to be watched, if they do.
+    fn explain_gap(&mut self) {
+        let depth = self.target.names.len();
+        let gap = (1..depth).find(|depth| self.watches[*depth].is_none());
+        if let Some((gap, wd)) = gap.and_then(|gap| Some((gap, self.watches[gap - 1]?))) {
+            let name = self.target.names[gap - 1].clone();
+            self.engine.explain_gap(wd, &name, &mut self.effects);
+            self.carry_out();
+        }
+    }
+
+    /// Tells the event as the kernel would: to the directory around it, and to itself if it is one.
+    fn happen(&mut self, kind: EventKind) {
+        let depth = self.target.names.len();
+        let name = self.target.names.last().cloned().unwrap_or_default();
+        let flag = if self.target.is_dir { IN_ISDIR } else { 0 };
+        // A file has no watch of its own: the directory around it tells of its end.
+        let around = match kind {
+            EventKind::DeleteSelf if !self.target.is_dir => Some(EventKind::Delete),
+            EventKind::MoveSelf if !self.target.is_dir => Some(EventKind::MovedFrom),
+            EventKind::DeleteSelf | EventKind::MoveSelf | EventKind::Unmount | EventKind::Ignored => None,
+            EventKind::QOverflow => return self.event(Wd(-1), kind.bit(), b""),
+            kind => Some(kind),
+        };
+        let parent = depth.checked_sub(1).and_then(|above| self.watches[above]);
+        if let (Some(around), Some(wd)) = (around, parent) {
+            self.event(wd, around.bit() | flag, &name);
+        }
+        let told_itself = !matches!(
+            kind,
+            EventKind::Create
+                | EventKind::Delete
+                | EventKind::MovedFrom
+                | EventKind::MovedTo
+                | EventKind::Modify
+        );
+        if let Some(wd) = self.watches[depth].filter(|_| told_itself) {
+            self.event(wd, kind.bit() | flag, b"");
+        }
+    }
+
+    fn event(&mut self, wd: Wd, mask: u32, name: &[u8]) {
+        let size = HEADER_SIZE + name.len();
+        self.step(Input::Filled { bytes: size, emptied: true, wall_ns: 0 });
+        self.step(Input::Event { event: RawEvent { wd, mask, cookie: 1, name }, size });
+        self.step(Input::Drained);
+    }
+
+    /// Lets the time pass that tasks wait.
+    fn finish(&mut self) {
+        for _ in 0..STEPS_MAX {
+            let Some(deadline) = self.engine.next_deadline().filter(|_| self.engine.has_tasks()) else {
+                return;
+            };
+            self.now = self.now.max(deadline);
+            self.step(Input::Tick { queued: 0, wall_ns: 0 });
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        self.engine.step(self.now, input, &mut self.effects);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Scan(scan) => self.scan(&scan),
+                Effect::Explain(line) => self.lines.push(line),
+                Effect::Log(record) if matches!(record.message.as_str(), "dry run" | "task failed") => {
+                    self.runs |= record.message == "dry run";
+                    let known = ["event", "path", "task_id"];
+                    let fields = record.fields.iter().filter(|(key, _)| !known.contains(key));
+                    self.lines.extend(fields.map(|(key, value)| format!("    {key}: {}", sentence(value))));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn scan(&mut self, scan: &Scan) {
+        for item in &scan.items {
+            let result = self.look(&scan.base, item);
+            self.step(Input::Scanned { node: item.node, result, queued: 0 });
+        }
+    }
+
+    fn look(&mut self, base: &[u8], item: &Item) -> Result<Seen, ScanError> {
+        let depth = self.target.depth(base, item).ok_or(ScanError::NotFound)?;
+        let path = self.target.path(depth);
+        let path = Path::new(OsStr::from_bytes(&path));
+        let found = if item.follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+        if !found.map_or(self.target.is_directory(depth), |metadata| metadata.is_dir()) {
+            return Err(ScanError::NotDirectory);
+        }
+        let wd = *self.watches[depth].get_or_insert(Wd(self.next_wd));
+        self.next_wd += 1;
+        let mut entries = Vec::new();
+        if item.list != List::Nothing
+            && depth < self.target.names.len()
+            && self.target.is_directory(depth + 1)
+        {
+            let name = self.target.names[depth].clone().into();
+            entries.push(Entry { name, kind: EntryKind::Directory, changed: false });
+        }
+        Ok(Seen { wd, entries, remote: None })
+    }
+}

@@ -1,0 +1,197 @@
+//! Rows for people, as tables, and for programs, as JSON.
+//!
+//! Paths are bytes. For people they are shown as in the log: between quotes with escapes where they
+//! would be misread. In JSON they are strings; one that is not UTF-8, which no string of JSON can
+//! hold, is an array of its bytes, so that no program takes another path for it.
+
+use crate::quote::{Quoted, Style, escape, needs_quotes};
+use crate::rows::{Row, Value};
+
+/// Kinds of which there is one row.
+const SINGLE: [&str; 2] = ["daemon", "status"];
+
+/// One object with a member for each kind: an object where there is one row, else an array.
+pub(super) fn json(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    for (at, kind) in kinds.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",\n" } else { b"\n" });
+        push_string(&mut out, kind.as_bytes());
+        out.push(b':');
+        let is_single = SINGLE.contains(kind);
+        out.extend_from_slice(if is_single { b"" } else { b"[" });
+        let rows = of(rows, kind);
+        if is_single && rows.clone().next().is_none() {
+            out.extend_from_slice(b"null");
+        }
+        for (at, row) in rows.enumerate() {
+            out.extend_from_slice(match (at, is_single) {
+                (0, true) => b"",
+                (0, false) => b"\n",
+                _ => b",\n",
+            });
+            push_object(&mut out, row);
+        }
+        out.extend_from_slice(if is_single { b"" } else { b"]" });
+    }
+    out.extend_from_slice(b"\n}\n");
+    out
+}
+
+fn push_object(out: &mut Vec<u8>, row: &Row<'_>) {
+    out.push(b'{');
+    for (at, (key, value)) in row.fields.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_string(out, key.as_bytes());
+        out.push(b':');
+        match value {
+            Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Value::None => out.extend_from_slice(b"null"),
+            Value::Text(text) if str::from_utf8(text).is_ok() => push_string(out, text),
+            Value::Text(bytes) => {
+                let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+                out.extend_from_slice(format!("[{}]", numbers.join(",")).as_bytes());
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// RFC 8259, section 7. The text is UTF-8.
+fn push_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            // DEL needs no escape, but would act on a terminal.
+            0..0x20 | 0x7f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// The rows of one kind.
+fn of<'a>(rows: &'a [Row<'a>], kind: &'a str) -> impl Iterator<Item = &'a Row<'a>> + Clone {
+    rows.iter().filter(move |row| row.kind == kind)
+}
+
+/// Lines of keys and values where there is one row, else a table for each kind that has any.
+pub(super) fn table(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
+    let (single, several): (Vec<_>, Vec<_>) = kinds.iter().partition(|kind| SINGLE.contains(kind));
+    let mut cells: Vec<Vec<String>> = Vec::new();
+    for row in single.into_iter().flat_map(|kind| of(rows, kind)) {
+        cells.extend(row.fields.iter().map(|(key, value)| vec![title(key), cell(key, value)]));
+    }
+    let mut lines = Vec::new();
+    align(&cells, &mut lines);
+    for kind in several {
+        let Some(first) = of(rows, kind).next() else { continue };
+        cells.clear();
+        if !lines.is_empty() {
+            cells.push(Vec::new());
+        }
+        cells.push(first.fields.iter().map(|(key, _)| title(key).to_ascii_uppercase()).collect());
+        cells.extend(
+            of(rows, kind).map(|row| row.fields.iter().map(|(key, value)| cell(key, value)).collect()),
+        );
+        align(&cells, &mut lines);
+    }
+    (lines.join("\n") + if lines.is_empty() { "" } else { "\n" }).into_bytes()
+}
+
+fn title(key: &str) -> String {
+    let key = key.strip_suffix("_ms").unwrap_or(key);
+    key.chars().map(|char| if char == '_' { ' ' } else { char }).collect()
+}
+
+fn cell(key: &str, value: &Value<'_>) -> String {
+    match value {
+        Value::None => "-".to_owned(),
+        Value::Number(ms) if key.ends_with("_ms") => format!("{}.{:03} s", ms / 1000, ms % 1000),
+        Value::Number(number) => number.to_string(),
+        Value::Text(text) if matches!(key, "error" | "why") => sentence(text),
+        Value::Text(text) if needs_quotes(text) => Quoted(text).to_string(),
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+    }
+}
+
+/// A sentence or a log line needs no quotes.
+pub(super) fn sentence(text: &[u8]) -> String {
+    let mut shown = String::new();
+    escape(&mut shown, text, Style::Plain, usize::MAX);
+    shown
+}
+
+/// Columns as wide as their widest cell, the last one as it comes.
+fn align(rows: &[Vec<String>], lines: &mut Vec<String>) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+        }
+        line.truncate(line.trim_end().len());
+        lines.push(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Rows;
+
+    const KINDS: &[&str] = &["status", "tasks", "errors"];
+
+    fn check(show: fn(&[Row<'_>], &[&str]) -> Vec<u8>, fill: impl FnOnce(&mut Rows), expected: &str) {
+        let mut rows = Rows::default();
+        fill(&mut rows);
+        let bytes = rows.into_bytes();
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let rows: Vec<_> = lines.map(|line| Row::parse(line).unwrap()).collect();
+        assert_eq!(String::from_utf8(show(&rows, KINDS)).unwrap(), expected);
+    }
+
+    fn some(rows: &mut Rows) {
+        rows.push("status", &[("state", "ready".into()), ("tasks_done", 7_u64.into())]);
+        rows.push(
+            "tasks",
+            &[("id", 1_u64.into()), ("due_ms", 1500_u64.into()), ("path", b"/a b\n\xff".into())],
+        );
+        rows.push("tasks", &[("id", 20_u64.into()), ("due_ms", Value::None), ("path", "/\"\u{1}\\".into())]);
+    }
+
+    #[test]
+    fn json_holds_every_kind_and_every_byte() {
+        check(json, |_| (), "{\n\"status\":null,\n\"tasks\":[],\n\"errors\":[]\n}\n");
+        check(
+            json,
+            some,
+            concat!(
+                "{\n\"status\":{\"state\":\"ready\",\"tasks_done\":7},\n\"tasks\":[\n",
+                "{\"id\":1,\"due_ms\":1500,\"path\":[47,97,32,98,10,255]},\n",
+                "{\"id\":20,\"due_ms\":null,\"path\":\"/\\\"\\u0001\\\\\"}],\n\"errors\":[]\n}\n",
+            ),
+        );
+    }
+
+    #[test]
+    fn tables_are_aligned_and_escaped() {
+        check(table, |_| (), "");
+        check(
+            table,
+            some,
+            concat!(
+                "state       ready\ntasks done  7\n\n",
+                "ID  DUE      PATH\n",
+                "1   1.500 s  \"/a b\\n\\xff\"\n",
+                "20  -        \"/\\\"\\x01\\\\\"\n",
+            ),
+        );
+    }
+}
