@@ -214,17 +214,10 @@ impl Tree {
         self.set_flag(node, DOUBTED, false);
     }
 
-    /// Whether the node, or one above it, may be elsewhere.
+    /// Whether the directory may be elsewhere.
     #[must_use]
     pub fn is_doubted(&self, node: NodeId) -> bool {
-        let mut at = Some(node);
-        while let Some(node) = at {
-            if self.at(node).flags & DOUBTED != 0 {
-                return true;
-            }
-            at = self.parent(node);
-        }
-        false
+        self.at(node).flags & DOUBTED != 0
     }
 
     /// The directory of this name in `parent`.
