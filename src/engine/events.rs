@@ -126,6 +126,7 @@ impl Engine {
             self.lost_child(event.node, event.name);
             if self.newcomer == Some(child) {
                 // Or it was exchanged for a directory that has no node: then it has stayed.
+                self.push_visit(child, News::Verify);
                 self.guess(event.node, event.name, News::Created, Known::Appeared);
             }
         }

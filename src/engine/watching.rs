@@ -194,7 +194,9 @@ impl Engine {
             half.visits.push(visit);
             return false;
         }
-        let wanted = self.tree.is_attached(visit.node)
+        // A directory without a watch is visited for other reasons, or cannot be.
+        let wanted = (visit.news != News::Verify || self.tree.wd(visit.node).is_some())
+            && self.tree.is_attached(visit.node)
             && self.tree.cover(visit.node) != CoverId::NONE
             && self.can_be_in(self.tree.parent(visit.node));
         let goes = wanted && !self.must_starve(visit.node);

@@ -242,6 +242,17 @@ fn what_cannot_be_watched_leaves_the_rest_alone() {
     });
 }
 
+/// Where nobody can say who writes, size and times decide: a file may be told before its writer is
+/// done, and again when he is. But it is told.
+#[test]
+fn without_leases_every_file_is_told() {
+    for_seeds(SEEDS, |seed| {
+        let shell = run(seed, Plan { faults: Faults { leases: true, ..PLAIN.faults }, ..PLAIN });
+        check_tree(&shell);
+        check_nothing_is_lost(&shell);
+    });
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for_seeds(SEEDS / 10, |seed| {
