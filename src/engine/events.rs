@@ -87,6 +87,10 @@ impl Engine {
                 self.deliver(&seen);
                 self.on_ignored(node);
             }
+            EventKind::Unmount => {
+                self.deliver(&seen);
+                self.tree.note_replaceable(node);
+            }
             EventKind::MoveSelf => {
                 self.deliver(&seen);
                 self.on_move_self(node);

@@ -48,8 +48,8 @@ const DOUBTED: u8 = 8;
 const FREE: u8 = 16;
 /// Is held more than once, and has an entry in `more_pins`.
 const MORE_PINS: u8 = 32;
-/// Came by a rename.
-const MOVED: u8 = 64;
+/// When it ends, its name may lead to another.
+const REPLACEABLE: u8 = 64;
 /// May not be there at all.
 const GUESSED: u8 = 128;
 
@@ -187,10 +187,15 @@ impl Tree {
         None
     }
 
-    /// Whether the directory came by a rename that was seen.
+    /// When the directory's watch ends, its name may lead to another directory at once.
+    pub fn note_replaceable(&mut self, node: NodeId) {
+        self.set_flag(node, REPLACEABLE, true);
+    }
+
+    /// Whether the directory came by a rename, or its filesystem is being unmounted.
     #[must_use]
-    pub fn has_moved(&self, node: NodeId) -> bool {
-        self.at(node).flags & MOVED != 0
+    pub fn is_replaceable(&self, node: NodeId) -> bool {
+        self.at(node).flags & REPLACEABLE != 0
     }
 
     /// Nobody has said that the directory is there.
@@ -293,7 +298,7 @@ impl Tree {
         self.join_siblings(node.0);
         self.link(node.0);
         self.set_flag(node, TRANSIT, false);
-        self.set_flag(node, MOVED, true);
+        self.set_flag(node, REPLACEABLE, true);
         self.free_if_unused(NodeId(old_parent));
         self.unpin(node);
         true

@@ -312,10 +312,11 @@ impl Engine {
             let name = self.tree.name(node).to_vec();
             self.tree.detach(node);
             self.lost_child(parent, &name);
-            if self.tree.has_moved(node) || self.pass.is_some() {
-                // Another one may have been renamed over it. inotify makes one event of two that
-                // are alike but for the cookie, and so of the ends of both renames; or it was dropped.
-                self.guess(parent, &name, News::Moved, Known::Before);
+            if self.tree.is_replaceable(node) || self.pass.is_some() {
+                // Another one may have been renamed over it: inotify makes one event of two that
+                // are alike but for the cookie, and so of the ends of both renames. Or it was
+                // mounted over it, and what was below is there again.
+                self.guess(parent, &name, News::Created, Known::Before);
             }
         }
         self.tree.unpin(node);
