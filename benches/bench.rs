@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a stopwatch, which the daemon must not be")]
 
+mod answer;
 mod burst;
 mod child;
 mod files;
@@ -17,6 +18,7 @@ mod idle;
 mod lab;
 mod latency;
 mod memory;
+mod overflow;
 mod process;
 mod reload;
 mod report;
@@ -24,13 +26,16 @@ mod setup;
 mod start;
 mod storm;
 mod tasks;
+mod trees;
+
+use std::path::Path;
 
 use lab::Lab;
 
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 11] = [
+const MEASUREMENTS: [Measurement; 14] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -40,11 +45,21 @@ const MEASUREMENTS: [Measurement; 11] = [
     ("storm", storm::measure),
     ("start", start::measure),
     ("setup", setup::measure),
+    ("answer", answer::measure),
+    ("trees", trees::measure),
+    ("overflow", overflow::measure),
     ("reload", reload::measure),
     ("files", files::measure),
 ];
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, make, top, count] = &args[..]
+        && make == trees::MAKE
+    {
+        trees::make(Path::new(top), count.parse().expect("a number"));
+        return;
+    }
     let lab = Lab::new();
     let only = std::env::var("ONLY").unwrap_or_default();
     let only: Vec<&str> = only.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();

@@ -51,14 +51,19 @@ impl Process {
         Self::daemon_timed(lab, config).0
     }
 
-    /// As [`Process::daemon`]; tells how long it took as well.
-    pub fn daemon_timed(lab: &Lab, config: &str) -> (Self, Duration) {
+    /// As [`Process::daemon`], but does not wait.
+    pub fn starting(lab: &Lab, config: &str) -> Self {
         let path = lab.folder().join("rinotifyd.conf");
         fs::write(&path, format!("[log]\nlevel = warning\n[log daemon]\nlevel = info\n{config}")).unwrap();
         let mut command = Command::new(&lab.binary);
         command.arg("-c").arg(&path);
+        Self::start(command, false)
+    }
+
+    /// As [`Process::daemon`]; tells how long it took as well.
+    pub fn daemon_timed(lab: &Lab, config: &str) -> (Self, Duration) {
         let start = Instant::now();
-        let process = Self::start(command, false);
+        let process = Self::starting(lab, config);
         let (ready, _) = process.wait_line(|line| line.split_whitespace().any(|word| word == "ready"));
         (process, ready - start)
     }
@@ -70,6 +75,18 @@ impl Process {
         let process = Self::start(command, true);
         process.wait_line(|line| line == "ready");
         process
+    }
+
+    /// What it has said since the last time, and when.
+    pub fn lines_so_far(&self) -> Vec<(Instant, String)> {
+        self.lines.try_iter().collect()
+    }
+
+    /// The paths of the events that it has told of in the log.
+    pub fn told(&self) -> Vec<String> {
+        let lines = self.lines_so_far().into_iter();
+        let events = lines.filter(|(_, line)| line.contains(": event event="));
+        events.filter_map(|(_, line)| Some(line.split_once(" path=")?.1.to_owned())).collect()
     }
 
     fn wait_line(&self, wanted: impl Fn(&str) -> bool) -> (Instant, String) {

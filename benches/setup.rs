@@ -40,7 +40,7 @@ fn find(tree: &Path) -> f64 {
 }
 
 /// `top` directories, in each 10, in each 100; on the disk, where it is kept for the next time.
-fn tree(top: usize) -> (PathBuf, usize) {
+pub fn tree(top: usize) -> (PathBuf, usize) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tree-{top}"));
     let whole = path.join("whole");
     if !whole.exists() {

@@ -37,7 +37,7 @@ fn answer(engine: &mut Engine, scan: &Scan, next_wd: &mut i32, effects: &mut Vec
     for item in &scan.items {
         let result = Ok(Seen { wd: Wd(*next_wd), entries: Vec::new(), remote: None });
         *next_wd += 1;
-        engine.step(0, Input::Scanned { node: item.node, result, queued: 0 }, effects);
+        engine.step(0, Input::Scanned { node: item.node, result, before: 0, queued: 0 }, effects);
     }
 }
 

@@ -1,15 +1,8 @@
-//! Directories to be looked at, and entries whose events the kernel did not see.
-//!
-//! A directory is watched first and listed after. An entry that was there before the watch made no
-//! event, so its events are made up; one that came between watch and listing is in the listing and
-//! in the queue. The listing carries a *mark*, the position in the event stream at which all that
-//! was queued then has been read. Until the reader has passed the mark, the made-up events are
-//! held, and a real event for a held name decides what remains of them.
+//! Directories to be looked at: which, why, and which of them are being looked at.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::tree::NodeId;
-use crate::event::EventKind;
 use crate::types::Wd;
 
 /// A directory to be watched and listed.
@@ -36,46 +29,31 @@ pub enum News {
     Moved,
     /// Nothing is new but its mask, or a doubt whether it is still the same directory.
     Verify,
+    /// Nothing is new, but some of its files may not be written to any more; see `writers`.
+    Writers,
     /// Events about it may have been missed; see `reconcile`.
     Changed,
 }
 
-/// An entry of a listing whose events are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// It is a directory.
-    pub is_dir: bool,
-    /// The event that says it is there, unless a real one did.
-    pub appeared: Option<EventKind>,
-    /// IN_CLOSE_WRITE, unless a real one came or one will come.
-    pub closed: bool,
-    /// It was there at start: only watches with `catch_up` are told.
-    pub catch_up: bool,
-}
-
-/// By name; the order makes the engine deterministic.
-pub type HeldEntries = BTreeMap<Box<[u8]>, Held>;
-
-/// What must be told before an event, in order.
-pub type Before = [Option<EventKind>; 2];
-
-/// What is held for one directory.
-#[derive(Debug, Default)]
-pub struct Fresh {
-    /// Before this position, events of the parent that name this directory mean an earlier one.
-    pub born: u64,
-    /// Its entries.
-    pub held: HeldEntries,
+/// A visit that the shell is making.
+#[derive(Debug)]
+pub struct Asked {
+    /// Which.
+    pub visit: Visit,
+    /// Where it was looked for.
+    pub parent: Option<NodeId>,
+    /// And under which name.
+    pub name: Box<[u8]>,
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     visits: VecDeque<Visit>,
-    fresh: HashMap<NodeId, Fresh>,
-    marks: VecDeque<(u64, NodeId)>,
     /// Visits to be made once the reader has passed a position.
     later: VecDeque<(u64, Visit)>,
+    /// In the order of the shell's answers.
+    asked: VecDeque<Asked>,
 }
 
 impl Arrivals {
@@ -120,6 +98,22 @@ impl Arrivals {
         taken.into()
     }
 
+    /// The shell is asked; its answers come in the same order.
+    pub fn ask(&mut self, asked: Asked) {
+        self.asked.push_back(asked);
+    }
+
+    /// What the shell's next answer is about; the visit's pin passes to the caller.
+    pub fn answered(&mut self) -> Option<Asked> {
+        self.asked.pop_front()
+    }
+
+    /// Whether the shell is to answer yet.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// How many directories are to be looked at.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -136,76 +130,5 @@ impl Arrivals {
     #[must_use]
     pub fn has_visits(&self) -> bool {
         !self.visits.is_empty() || !self.later.is_empty()
-    }
-
-    /// Holds what a listing found until the reader has passed `mark`. Returns whether the
-    /// directory is new here, and so to be pinned and marked as fresh.
-    pub fn hold(&mut self, node: NodeId, mark: u64, held: HeldEntries) -> bool {
-        self.marks.push_back((mark, node));
-        let new = !self.fresh.contains_key(&node);
-        let fresh = self.fresh.entry(node).or_default();
-        fresh.born = mark;
-        for (name, entry) in held {
-            fresh.held.entry(name).or_insert(entry);
-        }
-        new
-    }
-
-    /// Before this position, events that name the directory mean an earlier one.
-    #[must_use]
-    pub fn born(&self, node: NodeId) -> Option<u64> {
-        self.fresh.get(&node).map(|fresh| fresh.born)
-    }
-
-    /// A real event for a held name. Returns the events that must be told before it: the entry was
-    /// there before the watch, so that nobody will tell of them.
-    pub fn saw(&mut self, node: NodeId, name: &[u8], kind: EventKind) -> Before {
-        let Some(held) = self.fresh.get_mut(&node).and_then(|fresh| fresh.held.get_mut(name)) else {
-            return [None; 2];
-        };
-        if held.catch_up {
-            // Told at the mark, unless it is gone by then.
-            if matches!(kind, EventKind::Delete | EventKind::MovedFrom) {
-                (held.appeared, held.closed) = (None, false);
-            }
-            held.closed &= kind != EventKind::CloseWrite;
-            return [None; 2];
-        }
-        match kind {
-            // Everything about it is in the queue.
-            EventKind::Create | EventKind::MovedTo => {
-                held.closed = false;
-                held.appeared = None;
-                [None; 2]
-            }
-            // Nobody has opened it for writing since.
-            EventKind::Delete | EventKind::MovedFrom => {
-                let closed = std::mem::take(&mut held.closed);
-                [held.appeared.take(), closed.then_some(EventKind::CloseWrite)]
-            }
-            EventKind::CloseWrite => {
-                held.closed = false;
-                [held.appeared.take(), None]
-            }
-            _ => [held.appeared.take(), None],
-        }
-    }
-
-    /// A directory whose mark the reader has passed; its pin passes to the caller.
-    pub fn take_passed(&mut self, position: u64) -> Option<(NodeId, Fresh)> {
-        while let Some(&(mark, node)) = self.marks.front() {
-            if mark > position {
-                return None;
-            }
-            self.marks.pop_front();
-            let last = self.fresh.get(&node).is_some_and(|fresh| fresh.born == mark);
-            let Some(fresh) = self.fresh.get_mut(&node) else { continue };
-            if last {
-                return self.fresh.remove(&node).map(|fresh| (node, fresh));
-            }
-            // Listed again meanwhile: all of it waits for the later mark.
-            fresh.held.retain(|_, held| held.appeared.is_some() || held.closed);
-        }
-        None
     }
 }

@@ -1,8 +1,9 @@
 //! What one inotify event means for the tree, and in which order that and its delivery happen.
 
-use super::arrivals::{Before, HeldEntries, News};
+use super::answers::Kept;
+use super::arrivals::News;
 use super::covering::Known;
-use super::pairing::{Deferred, Half, PAIR_WAIT_MS, Wait};
+use super::pairing::{Half, PAIR_WAIT_MS, Wait};
 use super::routing::Occurrence;
 use super::tree::NodeId;
 use super::{Engine, Timer};
@@ -22,17 +23,11 @@ impl Engine {
         for &node in &nodes {
             // An earlier one's event may have changed the others.
             if self.tree.wd(node) == Some(event.wd) {
-                let before = self.told_before(node, kind, event);
-                self.on_node_event(node, kind, event, before);
+                self.on_node_event(node, kind, event);
             }
         }
         self.nodes = nodes;
         self.release_passed();
-    }
-
-    /// What is to be told before an event because its entry was there before the watch.
-    fn told_before(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>) -> Before {
-        if self.tree.is_fresh(node) { self.arrivals.saw(node, event.name, kind) } else { [None; 2] }
     }
 
     /// The rename that moves this directory or one above it, half read.
@@ -43,50 +38,58 @@ impl Engine {
         self.pairing.of_node(self.tree.in_transit(node)?)
     }
 
-    fn on_node_event(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>, before: Before) {
+    fn on_node_event(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>) {
         if kind == EventKind::Ignored {
             self.end_replaced(node);
         }
         let position = self.position;
         if let Some(half) = self.half_above(node) {
-            let RawEvent { wd, mask, cookie, name } = *event;
-            half.deferred.push(Deferred::Event { wd, mask, cookie, name: name.into(), position, before });
+            half.deferred.push(Kept::new(event, position));
             return;
         }
+        if self.doubts(node, kind, event) {
+            return;
+        }
+        let unsettled = self.settle_writer(node, event.name, kind);
         let is_dir = event.mask & IN_ISDIR != 0 || event.name.is_empty();
         let seen = Occurrence { node, name: event.name, kind, is_dir, src: None, catch_up: false };
-        for kind in before.into_iter().flatten() {
-            self.counters.made_up += 1;
-            self.deliver(&Occurrence { kind, ..seen });
-        }
         match kind {
-            EventKind::MovedFrom => self.on_moved_from(&seen, event.cookie),
+            EventKind::MovedFrom => {
+                self.on_moved_from(&seen, event.cookie);
+                if unsettled {
+                    self.pairing.note_unsettled();
+                }
+            }
             EventKind::MovedTo => {
-                self.end_displaced(node, event.name);
+                self.end_displaced(node);
                 self.on_moved_to(&seen, event.cookie);
                 self.newcomer = if is_dir { self.tree.child(node, event.name) } else { None };
             }
             EventKind::Create => {
-                self.end_displaced(node, event.name);
+                self.end_displaced(node);
                 self.deliver(&seen);
                 if is_dir {
-                    self.appeared(node, event.name, News::Created);
+                    self.created(node, event.name);
                 } else {
                     self.file_changed(node, event.name);
                 }
             }
             EventKind::Delete => {
                 self.deliver(&seen);
-                let was_displaced = self.end_displaced(node, event.name);
-                if !is_dir {
-                    self.file_changed(node, event.name);
-                } else if !was_displaced {
+                self.end_displaced(node);
+                if is_dir {
                     self.disappeared(node, event.name);
+                } else {
+                    self.file_changed(node, event.name);
                 }
             }
             EventKind::Ignored => {
                 self.deliver(&seen);
                 self.on_ignored(node);
+            }
+            EventKind::Unmount => {
+                self.deliver(&seen);
+                self.tree.note_replaceable(node);
             }
             EventKind::MoveSelf => {
                 self.deliver(&seen);
@@ -98,37 +101,22 @@ impl Engine {
     }
 
     /// The daemon's own listing of a directory, and its question who writes to a file, make events:
-    /// those of this kind that were queued before the listing's mark are taken for such.
+    /// those of this kind that were queued while it looked are taken for such.
     fn is_own_look(&self, event: &Occurrence<'_>) -> bool {
         if !matches!(event.kind, EventKind::Open | EventKind::Access | EventKind::CloseNowrite) {
             return false;
         }
         let child = if event.is_dir { self.tree.child(event.node, event.name) } else { None };
-        self.is_younger(child.unwrap_or(event.node))
-    }
-
-    /// The directory of this name, unless it is younger than the event that is being read.
-    fn child_meant(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
-        let child = self.tree.child(parent, name)?;
-        (!self.is_younger(child)).then_some(child)
-    }
-
-    /// Whether the directory was listed, or shown by a listing, after the event that is being read:
-    /// then the event is about an earlier one of its name, or about what the listing has shown.
-    pub(super) fn is_younger(&self, node: NodeId) -> bool {
-        let after = |node| self.arrivals.born(node).is_some_and(|born| self.position <= born);
-        after(node) || self.tree.wd(node).is_none() && self.tree.parent(node).is_some_and(after)
+        self.is_looked_at(event.node, child, !event.name.is_empty())
     }
 
     fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32) {
         self.deliver(event);
-        if let Some(mut half) = self.pairing.displaced(event.node, event.name) {
+        if let Some(mut half) = self.pairing.displaced(event.node) {
             if event.is_dir && half.name() == event.name {
-                if half.wait == Wait::Exchange {
-                    self.verify_child(event.node, event.name);
-                }
                 half.wait = Wait::Arrival(cookie);
                 self.pairing.put_back(half);
+                self.verify_child(event.node, event.name);
                 return;
             }
             self.lose_displaced(half);
@@ -136,13 +124,14 @@ impl Engine {
         if !event.is_dir {
             self.file_changed(event.node, event.name);
         }
-        let child = if event.is_dir { self.child_meant(event.node, event.name) } else { None };
+        let child = if event.is_dir { self.tree.child(event.node, event.name) } else { None };
         if let Some(child) = child {
             self.tree.depart(child);
             self.lost_child(event.node, event.name);
             if self.newcomer == Some(child) {
                 // Or it was exchanged for a directory that has no node: then it has stayed.
-                self.adopt(event.node, event.name, News::Created, Known::Appeared);
+                self.push_visit(child, News::Verify);
+                self.guess(event.node, event.name, News::Created, Known::Appeared);
             }
         }
         self.put_half(Wait::Arrival(cookie), event.node, child, event.name);
@@ -167,15 +156,12 @@ impl Engine {
         self.mislay(node);
         if let (Some((parent, name)), Some(_)) = (place, self.pass) {
             // What has its old name by now may have come with an event that was dropped.
-            self.adopt(parent, &name, News::Created, Known::Before);
+            self.guess(parent, &name, News::Created, Known::Before);
         }
         let mut nodes = Vec::new();
         for deferred in deferred.into_iter().flatten() {
             nodes.clear();
-            match &deferred {
-                Deferred::Event { wd, .. } => self.tree.by_wd(*wd, &mut nodes),
-                Deferred::Held(node, _) => nodes.push(*node),
-            }
+            self.tree.by_wd(deferred.wd, &mut nodes);
             if let Some(half) = nodes.first().and_then(|node| self.half_above(*node)) {
                 half.deferred.push(deferred);
             }
@@ -191,22 +177,22 @@ impl Engine {
     /// Something is about to take the name of a directory that we know. It may be replaced, or
     /// exchanged: then its own IN_MOVED_FROM follows.
     pub(super) fn make_way(&mut self, parent: NodeId, name: &[u8]) {
-        let Some(child) = self.child_meant(parent, name) else { return };
+        let Some(child) = self.tree.child(parent, name) else { return };
         if self.leads_to_root(child) {
             self.disappeared(parent, name);
+        } else if self.tree.is_guessed(child) {
+            self.take_for_gone(child);
         } else {
             self.tree.depart(child);
             self.put_half(Wait::Exchange, parent, Some(child), name);
         }
     }
 
-    /// An event shows that a directory which waited for its IN_MOVED_FROM will get none. Returns
-    /// whether the event names it.
-    fn end_displaced(&mut self, parent: NodeId, name: &[u8]) -> bool {
-        let Some(half) = self.pairing.displaced(parent, name) else { return false };
-        let named = half.wait == Wait::Departure;
-        self.lose_displaced(half);
-        named
+    /// An event shows that a directory which waited for its IN_MOVED_FROM will get none.
+    fn end_displaced(&mut self, parent: NodeId) {
+        if let Some(half) = self.pairing.displaced(parent) {
+            self.lose_displaced(half);
+        }
     }
 
     /// It was replaced or deleted, and somebody holds it open. Should that be wrong, it may be found.
@@ -241,6 +227,9 @@ impl Engine {
             None => {
                 let news = if event.is_dir { self.news_of_unknown(&half) } else { News::Moved };
                 self.moved_in(event, news);
+                if half.unsettled {
+                    self.remember_writer(event.node, event.name, None, false);
+                }
             }
         }
         self.release_half(half);
@@ -254,7 +243,8 @@ impl Engine {
 
     fn moved_in(&mut self, event: &Occurrence<'_>, news: News) {
         if event.is_dir {
-            self.appeared(event.node, event.name, news);
+            self.make_way(event.node, event.name);
+            self.adopt(event.node, event.name, news, Known::Appeared);
         } else {
             self.file_changed(event.node, event.name);
         }
@@ -263,14 +253,8 @@ impl Engine {
     /// A directory with its watches now stands under another name.
     pub(super) fn arrived(&mut self, moved: NodeId, parent: NodeId, name: &[u8]) {
         self.make_way(parent, name);
-        let is_shown = self.tree.child(parent, name).is_some();
-        if is_shown && self.tree.wd(moved).is_none() {
-            // Nobody has looked into it, so no visit could tell it from what a listing has shown
-            // here already. Should it have gone on, it is found like any other at its next name.
-            self.forget_departed(moved, "a listing has shown it already");
-        } else if is_shown {
-            // A listing has shown already what will be here.
-            self.put_half(Wait::Departure, parent, Some(moved), name);
+        if self.tree.child(parent, name).is_some() {
+            self.forget_departed(moved, "it took the place of a watch path");
         } else if self.tree.arrive(moved, parent, name) {
             self.cover_again(moved);
         } else {
@@ -282,38 +266,20 @@ impl Engine {
     pub(super) fn release_half(&mut self, half: Half) {
         half.visits.into_iter().for_each(|visit| self.arrivals.push(visit));
         for deferred in half.deferred {
-            self.replay(deferred);
+            self.replay(&deferred);
         }
         self.tree.unpin(half.parent);
     }
 
-    fn replay(&mut self, deferred: Deferred) {
-        match deferred {
-            Deferred::Event { wd, mask, cookie, name, position, before } => {
-                let Some(kind) = EventKind::from_mask(mask) else { return };
-                let event = RawEvent { wd, mask, cookie, name: &name };
-                let mut nodes = Vec::new();
-                self.tree.by_wd(wd, &mut nodes);
-                let position = std::mem::replace(&mut self.position, position);
-                for node in nodes {
-                    self.on_node_event(node, kind, &event, before);
-                }
-                self.position = position;
-            }
-            Deferred::Held(node, entries) => self.tell_or_defer(node, entries),
+    fn replay(&mut self, kept: &Kept) {
+        let Some(kind) = EventKind::from_mask(kept.mask) else { return };
+        let mut nodes = Vec::new();
+        self.tree.by_wd(kept.wd, &mut nodes);
+        let position = std::mem::replace(&mut self.position, kept.position);
+        for node in nodes {
+            self.on_node_event(node, kind, &kept.event());
         }
-    }
-
-    /// Tells what was held for a directory, once its path is known, and unpins it.
-    pub(super) fn tell_or_defer(&mut self, node: NodeId, entries: HeldEntries) {
-        if let Some(half) = self.half_above(node) {
-            half.deferred.push(Deferred::Held(node, entries));
-            return;
-        }
-        if self.tree.is_linked(node) {
-            self.make_up(node, entries);
-        }
-        self.tree.unpin(node);
+        self.position = position;
     }
 
     fn arm_pairs(&mut self) {
@@ -326,7 +292,7 @@ impl Engine {
     /// First halves whose second half will not come: the directory has left the watched trees.
     pub(super) fn give_up_pairs(&mut self) {
         // A visit that is still to be made may find it where nobody saw it arrive.
-        let visits_to_come = self.arrivals.has_visits() || !self.in_flight.is_empty();
+        let visits_to_come = self.arrivals.has_visits() || self.awaits_answers();
         if !visits_to_come && !self.pairing.has_visits(self.position) {
             while let Some(half) = self.pairing.take_given_up(self.position) {
                 self.give_up(half);
@@ -343,6 +309,9 @@ impl Engine {
 
     fn give_up(&mut self, half: Half) {
         if let Some(node) = half.node {
+            if half.wait == Wait::Search {
+                self.tell_lost(node);
+            }
             self.forget_departed(node, "it was moved out of the watched trees");
         }
         // What was deferred for it and those below it happened outside, and finds nobody now.

@@ -60,9 +60,10 @@ pub enum Input<'a> {
         node: NodeId,
         /// What was found.
         result: Result<Seen, ScanError>,
-        /// See [`Input`]; taken after the directory was watched and listed. If events were queued
-        /// meanwhile, the name led to the same directory after this moment, too: an event up to here
-        /// that says it left means an earlier one.
+        /// See [`Input`]; taken before anything was looked at.
+        before: usize,
+        /// See [`Input`]; taken after all was looked at, and after whoever was changing the parent
+        /// then had told of it: what the look has shown is in the queue up to here.
         queued: usize,
     },
     /// An [`Effect::Start`] was carried out.
@@ -304,6 +305,8 @@ pub struct Item {
     pub follow: bool,
     /// What to list.
     pub list: List,
+    /// For [`List::Named`].
+    pub names: Vec<Box<[u8]>>,
 }
 
 /// How much of a directory's content is wanted.
@@ -317,7 +320,9 @@ pub enum List {
     Everything,
     /// All entries, and whether somebody holds a regular file open for writing.
     Writers,
-    /// The same, and which entries were made, moved or changed since.
+    /// The entries of these names, as [`List::Writers`]; what is gone or no regular file is left out.
+    Named,
+    /// As [`List::Writers`], and which entries were made, moved or changed since.
     Changes {
         /// Nanoseconds of the wall clock.
         since_ns: i64,
@@ -355,8 +360,13 @@ pub enum EntryKind {
     /// A regular file that nobody holds open for writing, as far as anybody looked.
     File,
     /// A regular file that somebody holds open for writing, or whose name was gone when that was
-    /// asked: in both cases the queue will tell.
+    /// asked.
     OpenFile,
+    /// A regular file on a filesystem that cannot say who writes to it, or does not say it to us.
+    Unsure {
+        /// Stands for size and times: another number when they are others.
+        stamp: u64,
+    },
     /// A symbolic link, a device, a socket, a FIFO.
     Other,
 }

@@ -5,13 +5,15 @@
 //! simulation can drive it with a made-up kernel.
 //!
 //! Read in this order: `message` (what goes in and out), `tree` (which wd is which path), `cover` and
-//! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `visited`
-//! (what was found there), `events` (what one inotify event means), `reconcile` (what is done when
-//! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
+//! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `answers`
+//! (when in the order of events what was found counts), `visited` (what was found), `writers` (files
+//! that somebody may still write to), `events` (what one inotify event means), `reconcile` (what is
+//! done when events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
 //! `operations` (what a files scheduler's task does), `life` (start, reload, shutdown, status),
 //! `asking` (questions from outside). The others are their tools: `arrivals`, `pairing`, `tasks`,
 //! `wheel`, `index_table`, `names`.
 
+mod answers;
 mod arrivals;
 mod asking;
 mod cover;
@@ -31,14 +33,16 @@ mod tree;
 mod visited;
 mod watching;
 pub mod wheel;
+mod writers;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Config, Run};
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::types::{Millis, Wd};
+use answers::{Answers, Kept};
 use arrivals::{Arrivals, Visit};
 use asking::Troubles;
 use cover::Covers;
@@ -50,6 +54,7 @@ use tasks::Tasks;
 pub use tree::NodeId;
 use tree::Tree;
 use wheel::{TimerId, Wheel};
+use writers::Writers;
 
 /// What the engine is told at its start, beside the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +80,7 @@ enum Timer {
     Shutdown,
     Starved,
     Postponed,
+    Writers,
     /// The number is a watch's.
     Rescan(u16),
 }
@@ -113,15 +119,17 @@ pub struct Engine {
     /// Bytes of the event stream that were read from the descriptor, and that were dealt with.
     read_end: u64,
     position: u64,
+    answers: Answers,
     tree: Tree,
     covers: Covers,
     arrivals: Arrivals,
     /// Visits to be made again, and the timer runs.
     postponed: Vec<Visit>,
-    /// Visits that the shell is making, in the order of its answers.
-    in_flight: VecDeque<Visit>,
     /// Watches to be taken away once all answers are there.
     unwanted: Vec<Wd>,
+    writers: Writers,
+    /// Events of directories that may be elsewhere by now, since the kernel dropped some.
+    doubted: HashMap<NodeId, Vec<Kept>>,
     pairing: Pairing,
     /// The directory that the latest IN_MOVED_TO has brought.
     newcomer: Option<NodeId>,
@@ -164,11 +172,13 @@ impl Engine {
             now,
             read_end: 0,
             position: 0,
+            answers: Answers::default(),
             tree: Tree::new(),
             covers: Covers::default(),
             arrivals: Arrivals::default(),
             postponed: Vec::new(),
-            in_flight: VecDeque::new(),
+            writers: Writers::default(),
+            doubted: HashMap::new(),
             unwanted: Vec::new(),
             pairing: Pairing::default(),
             newcomer: None,
@@ -211,15 +221,14 @@ impl Engine {
                 self.read_end += bytes as u64;
                 self.reading = emptied.then_some(wall_ns);
             }
-            Input::Event { event, size } => {
-                self.position += size as u64;
-                self.on_event(&event);
-            }
+            Input::Event { event, size } => self.take_event(&event, size),
             Input::Drained => self.on_drained(),
             Input::Tick { queued, wall_ns } => self.on_tick(queued, wall_ns),
             Input::Mounts { points } => self.on_mounts(&points),
             Input::Spare => self.visit_some(),
-            Input::Scanned { node, result, queued } => self.on_scanned(node, result, self.mark(queued)),
+            Input::Scanned { node, result, before, queued } => {
+                self.on_scanned(node, result, self.mark(before), self.mark(queued));
+            }
             Input::Started { job } => self.on_started(job),
             Input::NotStarted { job, error } => self.on_not_started(job, &error),
             Input::Ended { job, status, queued } => self.on_ended(job, status, self.mark(queued)),
@@ -248,7 +257,7 @@ impl Engine {
     /// Whether [`Input::Spare`] would have something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.arrivals.is_empty()
+        !self.arrivals.is_empty() && !self.answers.is_full()
     }
 
     /// Tells every decision about an event from now on.
@@ -303,6 +312,7 @@ impl Engine {
     fn on_drained(&mut self) {
         // What the kernel dropped, it dropped after this moment.
         self.emptied_at_ns = self.reading.take().unwrap_or(self.emptied_at_ns);
+        self.go_on();
         self.release_passed();
     }
 
@@ -321,6 +331,7 @@ impl Engine {
                 Timer::Shutdown => self.on_shutdown_timeout(),
                 Timer::Starved => self.on_starved(),
                 Timer::Postponed => self.on_postponed(),
+                Timer::Writers => self.on_writers_due(),
                 Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
             }
         }
@@ -329,7 +340,7 @@ impl Engine {
     /// Deals with all that waited for the reader to get this far.
     fn release_passed(&mut self) {
         self.arrivals.resume(self.position);
-        self.tell_held();
+        self.forget_looks();
         self.give_up_pairs();
         while self.ended.front().is_some_and(|(mark, _)| *mark <= self.position) {
             if let Some((_, job)) = self.ended.pop_front() {

@@ -7,9 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::arrivals::{Before, HeldEntries, Visit};
+use super::answers::Kept;
+use super::arrivals::Visit;
 use super::tree::NodeId;
-use crate::types::{Millis, Wd};
+use crate::types::Millis;
 
 /// How long after an IN_MOVED_FROM its other half may be queued. Both are queued within one
 /// `rename(2)`, after its work is done: only a preempted thread can take longer than microseconds.
@@ -27,17 +28,8 @@ pub enum Wait {
     /// RENAME_EXCHANGE, which holds its parent's lock, this is the next entry to change there. If
     /// it was replaced, no further event names it.
     Exchange,
-    /// Its own IN_MOVED_FROM. A listing has shown a directory of the name already: a later one, or
-    /// this one itself, which a visit will tell.
-    Departure,
     /// A visit that finds it. It is not where we thought.
     Search,
-}
-
-impl Wait {
-    fn is_for_departure(self) -> bool {
-        matches!(self, Self::Exchange | Self::Departure)
-    }
 }
 
 /// A directory that is between two names.
@@ -54,8 +46,10 @@ pub struct Half {
     seen_at: Millis,
     /// Once this much of the stream is read, the other half will not come.
     give_up_at: Option<u64>,
+    /// It is a file that somebody may have closed after writing without being seen; see `writers`.
+    pub unsettled: bool,
     /// Events of the moved directory and those below it, kept until its path is known, in order.
-    pub deferred: Vec<Deferred>,
+    pub deferred: Vec<Kept>,
     /// Visits to the moved directory and those below it, kept likewise.
     pub visits: Vec<Visit>,
 }
@@ -66,28 +60,6 @@ impl Half {
     pub fn name(&self) -> &[u8] {
         &self.name[..usize::from(self.name_len)]
     }
-}
-
-/// What waits for its directory's path.
-#[derive(Debug)]
-pub enum Deferred {
-    /// An event.
-    Event {
-        /// As in the event.
-        wd: Wd,
-        /// As in the event.
-        mask: u32,
-        /// As in the event.
-        cookie: u32,
-        /// As in the event.
-        name: Box<[u8]>,
-        /// Where in the stream it stood.
-        position: u64,
-        /// What is made up to be told before it.
-        before: Before,
-    },
-    /// What was held for this directory, which is pinned, and may be told now.
-    Held(NodeId, HeldEntries),
 }
 
 /// All halves that wait, oldest first.
@@ -126,15 +98,21 @@ impl Pairing {
             name_len: u8::try_from(name_len).unwrap_or(u8::MAX),
             seen_at: now,
             give_up_at: None,
+            unsettled: false,
             deferred: Vec::new(),
             visits: Vec::new(),
         });
     }
 
+    /// The half that was put last is about a file whose last close may have been missed.
+    pub fn note_unsettled(&mut self) {
+        self.halves.iter_mut().next_back().into_iter().for_each(|half| half.unsettled = true);
+    }
+
     /// Puts a half back that now waits for something else.
     pub fn put_back(&mut self, half: Half) {
         self.directories += usize::from(half.node.is_some());
-        self.displaced += usize::from(half.wait.is_for_departure());
+        self.displaced += usize::from(half.wait == Wait::Exchange);
         self.halves.push_back(half);
     }
 
@@ -145,17 +123,14 @@ impl Pairing {
         self.remove(index)
     }
 
-    /// The directory that an event means which names an entry of `parent`, when that directory
-    /// waits for it. Another event may end the waiting; the half's pins then pass to the caller.
-    pub fn displaced(&mut self, parent: NodeId, name: &[u8]) -> Option<Half> {
+    /// The directory whose own IN_MOVED_FROM would be the next change in `parent`. Another event
+    /// ends the waiting; the half's pins then pass to the caller.
+    pub fn displaced(&mut self, parent: NodeId) -> Option<Half> {
         if self.displaced == 0 {
             return None;
         }
-        let index = self.halves.iter().position(|half| match half.wait {
-            Wait::Arrival(_) | Wait::Search => false,
-            Wait::Exchange => half.parent == parent,
-            Wait::Departure => half.parent == parent && half.name() == name,
-        })?;
+        let is_it = |half: &Half| half.wait == Wait::Exchange && half.parent == parent;
+        let index = self.halves.iter().position(is_it)?;
         self.remove(index)
     }
 
@@ -209,7 +184,7 @@ impl Pairing {
     fn remove(&mut self, index: usize) -> Option<Half> {
         let half = self.halves.remove(index)?;
         self.directories -= usize::from(half.node.is_some());
-        self.displaced -= usize::from(half.wait.is_for_departure());
+        self.displaced -= usize::from(half.wait == Wait::Exchange);
         if self.halves.is_empty() {
             // A burst of moves out of the tree must not hold its memory for ever.
             self.halves.shrink_to(16);

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use super::answers::{Kept, Touched};
 use super::arrivals::News;
 use super::cover::{CoverId, Role};
 use super::message::{Entry, EntryKind};
@@ -14,7 +15,7 @@ use super::routing::Occurrence;
 use super::tree::{NodeId, ROOT};
 use super::wheel::TimerId;
 use super::{Engine, Timer};
-use crate::event::EventKind;
+use crate::event::{EventKind, IN_ISDIR, RawEvent};
 use crate::record::{Level, Record};
 use crate::types::Millis;
 
@@ -40,6 +41,8 @@ pub(super) struct Pass {
     pub since_ns: i64,
     /// What to tell people at the end, if they were told of the beginning.
     last_words: Option<&'static str>,
+    /// The kernel dropped events: where a directory is, is not known before it was looked at.
+    is_blind: bool,
 }
 
 /// A watch with `rescan`.
@@ -77,7 +80,8 @@ impl Engine {
         });
         self.deliver_overflow();
         let nodes = self.tree.subtree(ROOT);
-        self.start_pass(&nodes, self.emptied_at_ns, Some(SAME_AGAIN));
+        self.tree.doubt_all();
+        self.start_pass(&nodes, self.emptied_at_ns, Some(SAME_AGAIN), true);
     }
 
     /// IN_Q_OVERFLOW belongs to no directory: every watch gets it once, for its first root.
@@ -98,10 +102,17 @@ impl Engine {
 
     /// Looks at these directories again. A pass that is under way reaches back further, if need be,
     /// and begins anew for what it has seen already.
-    fn start_pass(&mut self, nodes: &[NodeId], since_ns: i64, last_words: Option<&'static str>) {
+    fn start_pass(
+        &mut self,
+        nodes: &[NodeId],
+        since_ns: i64,
+        last_words: Option<&'static str>,
+        is_blind: bool,
+    ) {
         let since_ns = self.pass.map_or(since_ns, |pass| pass.since_ns.min(since_ns));
         let last_words = last_words.or(self.pass.and_then(|pass| pass.last_words));
-        self.pass = Some(Pass { since_ns, last_words });
+        let is_blind = is_blind || self.pass.is_some_and(|pass| pass.is_blind);
+        self.pass = Some(Pass { since_ns, last_words, is_blind });
         let anew: HashSet<&NodeId> = nodes.iter().collect();
         for visit in self.arrivals.take_all(News::Changed) {
             if anew.contains(&visit.node) {
@@ -126,13 +137,18 @@ impl Engine {
 
     /// Nothing is left to be looked at.
     pub(super) fn end_pass(&mut self) {
-        let is_over =
-            !self.arrivals.has_visits() && self.in_flight.is_empty() && !self.pairing.holds_visits();
+        let is_over = !self.arrivals.has_visits() && !self.awaits_answers() && !self.pairing.holds_visits();
         if !is_over {
             return;
         }
         let Some(pass) = self.pass.take() else { return };
         self.bury();
+        // What could not be looked at is where it was, as far as anybody knows.
+        let mut unseen: Vec<NodeId> = self.doubted.keys().copied().collect();
+        unseen.sort_unstable();
+        unseen.retain(|node| self.tree.is_attached(*node));
+        unseen.into_iter().for_each(|node| self.end_doubt(node));
+        self.doubted.clear();
         if self.starvation.is_some() {
             return;
         }
@@ -150,15 +166,19 @@ impl Engine {
         }
     }
 
-    /// A directory was listed again.
-    pub(super) fn compare(&mut self, node: NodeId, entries: Vec<Entry>) {
+    /// A directory was listed again. What is in `touched` is told by events that are still to come.
+    pub(super) fn compare(&mut self, node: NodeId, mut entries: Vec<Entry>, touched: &Touched) {
+        let come_or_go = |name: &[u8]| touched.get(name).is_some_and(|touch| touch.first.is_some());
         let names: HashSet<&[u8]> = entries.iter().map(|entry| &*entry.name).collect();
+        let gone = |name: &[u8]| !names.contains(name) && !come_or_go(name);
         for child in self.tree.children(node) {
-            if self.tree.is_linked(child) && !names.contains(self.tree.name(child)) {
+            if self.tree.is_linked(child) && gone(self.tree.name(child)) {
                 self.vanished(child);
             }
         }
-        self.tell_deleted(&[node], |name| !names.contains(name));
+        self.tell_deleted(&[node], gone);
+        drop(names);
+        entries.retain(|entry| !come_or_go(&entry.name));
         for entry in &entries {
             let is_dir = entry.kind == EntryKind::Directory;
             if is_dir || entry.kind == EntryKind::Other && self.leads_to_root(node) {
@@ -167,24 +187,29 @@ impl Engine {
                 self.discover(node, &entry.name, news);
             }
             if entry.changed {
-                self.tell_changed(node, entry, is_dir);
+                let closed = touched.contains_key(&entry.name);
+                self.tell_changed(node, entry, is_dir, closed);
             }
         }
     }
 
-    fn tell_changed(&mut self, node: NodeId, entry: &Entry, is_dir: bool) {
+    fn tell_changed(&mut self, node: NodeId, entry: &Entry, is_dir: bool, closed: bool) {
         // Whether it was made or moved here, nobody knows any more.
-        let mut kinds = vec![EventKind::Create, EventKind::MovedTo];
-        if entry.kind == EntryKind::File {
-            kinds.push(EventKind::CloseWrite);
-        }
-        for kind in kinds {
+        for kind in [EventKind::Create, EventKind::MovedTo] {
             self.counters.made_up += 1;
             self.deliver(&Occurrence { node, name: &entry.name, kind, is_dir, src: None, catch_up: false });
         }
+        if !closed {
+            self.tell_written(node, &entry.name, Some(entry.kind), false);
+        }
     }
 
+    /// A directory is not listed any more. If it has a watch, it may be found elsewhere.
     fn vanished(&mut self, child: NodeId) {
+        if self.tree.wd(child).is_some() && !self.leads_to_root(child) {
+            self.mislay(child);
+            return;
+        }
         let nodes = self.tree.subtree(child);
         self.tell_deleted(&nodes, |_| true);
         let parent = self.tree.parent(child);
@@ -193,6 +218,36 @@ impl Engine {
         if let Some(parent) = parent {
             self.lost_child(parent, &name);
         }
+    }
+
+    /// A directory that was sought is nowhere.
+    pub(super) fn tell_lost(&mut self, node: NodeId) {
+        let nodes = self.tree.subtree(node);
+        self.tell_deleted(&nodes, |_| true);
+    }
+
+    /// A directory is where it should be, and those above it are: what was kept since the kernel
+    /// dropped events can be told under its path. Its content was listed after that.
+    pub(super) fn end_doubt(&mut self, node: NodeId) {
+        self.tree.trust(node);
+        for kept in self.doubted.remove(&node).unwrap_or_default() {
+            let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
+            let is_dir = kept.mask & IN_ISDIR != 0 || kept.name.is_empty();
+            self.deliver(&Occurrence { node, name: &kept.name, kind, is_dir, src: None, catch_up: false });
+        }
+    }
+
+    /// Keeps an event of a directory that may be elsewhere by now. Returns whether it did.
+    pub(super) fn doubts(&mut self, node: NodeId, kind: EventKind, event: &RawEvent<'_>) -> bool {
+        // The end of a watch is certain, wherever it was.
+        let doubts = self.pass.is_some_and(|pass| pass.is_blind)
+            && kind != EventKind::Ignored
+            && self.tree.is_doubted(node);
+        if doubts {
+            self.settle_writer(node, event.name, kind);
+            self.doubted.entry(node).or_default().push(Kept::new(event, self.position));
+        }
+        doubts
     }
 
     /// Tasks that wait for something that is gone see IN_DELETE.
@@ -323,7 +378,7 @@ impl Engine {
         self.wheel.cancel(timer);
         let mut nodes = self.hungry();
         nodes.extend(node);
-        self.start_pass(&nodes, since_ns, Some(FED_AGAIN));
+        self.start_pass(&nodes, since_ns, Some(FED_AGAIN), false);
     }
 
     /// Starts the clocks of all watches with `rescan`.
@@ -349,6 +404,6 @@ impl Engine {
             let members = self.covers.members(self.tree.cover(*node));
             members.iter().any(|member| member.watch == watch)
         });
-        self.start_pass(&nodes, since_ns, None);
+        self.start_pass(&nodes, since_ns, None, false);
     }
 }

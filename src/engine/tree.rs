@@ -42,12 +42,16 @@ const LINKED: u8 = 1;
 const TRANSIT: u8 = 2;
 /// Is held, once or more.
 const PINNED: u8 = 4;
-/// Has an entry in the arrivals' table.
-const FRESH: u8 = 8;
+/// Events about it were dropped: it may be elsewhere by now.
+const DOUBTED: u8 = 8;
 /// On the free list.
 const FREE: u8 = 16;
 /// Is held more than once, and has an entry in `more_pins`.
 const MORE_PINS: u8 = 32;
+/// When it ends, its name may lead to another.
+const REPLACEABLE: u8 = 64;
+/// May not be there at all.
+const GUESSED: u8 = 128;
 
 #[derive(Debug)]
 struct Node {
@@ -183,15 +187,42 @@ impl Tree {
         None
     }
 
-    /// Whether the arrivals know the node.
-    #[must_use]
-    pub fn is_fresh(&self, node: NodeId) -> bool {
-        self.at(node).flags & FRESH != 0
+    /// When the directory's watch ends, its name may lead to another directory at once.
+    pub fn note_replaceable(&mut self, node: NodeId) {
+        self.set_flag(node, REPLACEABLE, true);
     }
 
-    /// Remembers whether the arrivals know the node.
-    pub fn set_fresh(&mut self, node: NodeId, fresh: bool) {
-        self.set_flag(node, FRESH, fresh);
+    /// Whether the directory came by a rename, or its filesystem is being unmounted.
+    #[must_use]
+    pub fn is_replaceable(&self, node: NodeId) -> bool {
+        self.at(node).flags & REPLACEABLE != 0
+    }
+
+    /// Nobody has said that the directory is there.
+    pub fn guess(&mut self, node: NodeId) {
+        self.set_flag(node, GUESSED, true);
+    }
+
+    /// Whether nobody has seen the directory yet, nor said that it is there.
+    #[must_use]
+    pub fn is_guessed(&self, node: NodeId) -> bool {
+        self.at(node).flags & GUESSED != 0
+    }
+
+    /// Every directory may be elsewhere by now.
+    pub fn doubt_all(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.flags |= DOUBTED);
+    }
+
+    /// The directory was found where it should be.
+    pub fn trust(&mut self, node: NodeId) {
+        self.set_flag(node, DOUBTED, false);
+    }
+
+    /// Whether the directory may be elsewhere.
+    #[must_use]
+    pub fn is_doubted(&self, node: NodeId) -> bool {
+        self.at(node).flags & DOUBTED != 0
     }
 
     /// The directory of this name in `parent`.
@@ -267,6 +298,7 @@ impl Tree {
         self.join_siblings(node.0);
         self.link(node.0);
         self.set_flag(node, TRANSIT, false);
+        self.set_flag(node, REPLACEABLE, true);
         self.free_if_unused(NodeId(old_parent));
         self.unpin(node);
         true
@@ -278,6 +310,7 @@ impl Tree {
             return;
         }
         self.forget_wd(node);
+        self.set_flag(node, GUESSED, false);
         self.at_mut(node).wd = wd.0;
         let Self { by_wd, nodes, seed, .. } = self;
         by_wd.insert(hash_wd(seed, wd.0), node.0, |index| hash_wd(seed, nodes[index as usize].wd));

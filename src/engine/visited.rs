@@ -1,10 +1,10 @@
 //! What a visit found: a directory, another one than we thought, or none.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::Engine;
-use super::arrivals::{Held, HeldEntries, News, Visit};
+use super::answers::{Touch, Touched};
+use super::arrivals::{News, Visit};
 use super::cover::{Member, Role};
 use super::covering::Known;
 use super::message::{Entry, EntryKind, ScanError, Seen};
@@ -20,24 +20,9 @@ use crate::types::Wd;
 const TRIES_MAX: u8 = 4;
 
 impl Engine {
-    /// Takes what the shell found at the next directory of the last scan.
-    pub(super) fn on_scanned(&mut self, node: NodeId, result: Result<Seen, ScanError>, mark: u64) {
-        let Some(visit) = self.in_flight.pop_front() else { return };
-        debug_assert_eq!(visit.node, node, "answers come in the order of the items");
-        match result {
-            Ok(seen) => self.on_seen(visit, seen, mark),
-            Err(error) => self.on_unseen(visit, &error, mark),
-        }
-        self.tree.unpin(visit.node);
-        self.note_visited();
-    }
-
-    fn on_seen(&mut self, visit: Visit, seen: Seen, mark: u64) {
+    /// A directory is where it should be. `touched` is what happens in it while it is looked at.
+    pub(super) fn on_seen(&mut self, visit: Visit, seen: Seen, touched: Touched) {
         let node = visit.node;
-        if !self.tree.is_linked(node) {
-            self.unwatch_unused(seen.wd);
-            return;
-        }
         match self.tree.wd(node) {
             Some(known) if known != seen.wd => {
                 self.replaced(node);
@@ -45,41 +30,40 @@ impl Engine {
                 self.unwatch_unused(seen.wd);
                 return;
             }
+            // Asked for twice, and told once.
+            Some(_) if matches!(visit.news, News::Created | News::Moved) => return,
             Some(_) => {}
-            None if self.known_elsewhere(visit, seen.wd, mark) => return,
+            None if self.known_elsewhere(visit, seen.wd) => return,
             None => {
                 self.tree.bind(node, seen.wd);
                 self.found(node, seen.remote);
             }
         }
-        if visit.news == News::Verify {
-            return;
+        match visit.news {
+            News::Verify => return,
+            News::Writers => return self.judge_writers(node, &seen.entries, &touched),
+            News::Existing | News::Created | News::Moved | News::Changed => {}
         }
         self.fed(Some(node));
         self.seek_children(node, visit.news);
         if visit.news == News::Changed {
-            self.compare(node, seen.entries);
-            self.hold(node, BTreeMap::new(), mark);
-            return;
+            self.end_doubt(node);
+            self.compare(node, seen.entries, &touched);
+        } else {
+            self.enter(node, visit.news, seen.entries, touched);
         }
-        self.enter(node, visit.news, seen.entries, mark);
     }
 
     /// Deals with a directory that was found here but is known elsewhere: it was renamed. Returns
     /// `false` when it was not, because both are bind mounts of one directory.
-    fn known_elsewhere(&mut self, visit: Visit, wd: Wd, mark: u64) -> bool {
+    fn known_elsewhere(&mut self, visit: Visit, wd: Wd) -> bool {
         let mut known = Vec::new();
         self.tree.by_wd(wd, &mut known);
         known.retain(|known| !self.leads_to_root(*known));
         if known.is_empty() || self.leads_to_root(visit.node) {
             return false;
         }
-        if mark > self.position && visit.tries == 0 {
-            // The events that say so are in the queue.
-            self.retry_when_read(Visit { tries: 1, known: Some(wd), ..visit }, mark);
-            return true;
-        }
-        // They came before its new parent was watched: this is its arrival. Or something above it is
+        // It came before its new parent was watched: this is its arrival. Or something above it is
         // gone, and it had left that before.
         let is_nowhere = |known: &NodeId| self.half_above(*known).is_some() || !self.tree.is_attached(*known);
         if let Some(moved) = known.iter().copied().find(is_nowhere) {
@@ -89,12 +73,11 @@ impl Engine {
         if visit.tries >= TRIES_MAX {
             return false;
         }
-        // Or they were misunderstood: first see who is where.
+        // Or events about it were dropped: first see who is where.
         for node in known {
             self.push_visit(node, News::Verify);
         }
-        self.tree.pin(visit.node);
-        self.arrivals.push(Visit { tries: visit.tries + 1, known: Some(wd), ..visit });
+        self.visit_again(Visit { tries: visit.tries + 1, known: Some(wd), ..visit });
         true
     }
 
@@ -107,8 +90,22 @@ impl Engine {
             let name = self.tree.name(node).to_vec();
             self.tree.detach(node);
             self.arrived(moved, parent, &name);
+            self.visit_unseen(moved);
         }
         self.release_half(half);
+    }
+
+    /// Below a directory that was nowhere, some may have been skipped.
+    fn visit_unseen(&mut self, top: NodeId) {
+        let mut nodes = self.tree.subtree(top);
+        nodes.retain(|node| self.tree.is_linked(*node));
+        for node in nodes {
+            if self.tree.wd(node).is_none() {
+                self.push_visit(node, News::Created);
+            } else if self.pass.is_some() {
+                self.push_visit(node, News::Changed);
+            }
+        }
     }
 
     /// At the path of a watched directory there is another one by now.
@@ -119,7 +116,7 @@ impl Engine {
         } else {
             self.mislay(node);
         }
-        self.adopt(parent, &name, News::Created, Known::Before);
+        self.guess(parent, &name, News::Created, Known::Before);
     }
 
     /// The watch path, or a part of it, is there: its parent need not look out for it any more.
@@ -156,25 +153,59 @@ impl Engine {
         }
     }
 
-    /// Deals with a directory's content: directories are visited, events made up for what is new.
-    fn enter(&mut self, node: NodeId, news: News, entries: Vec<Entry>, mark: u64) {
-        let catch_up = news == News::Existing && self.catches_up(node);
-        let mut held = BTreeMap::new();
-        for entry in entries {
-            let is_dir = entry.kind == EntryKind::Directory;
-            if is_dir || entry.kind == EntryKind::Other && self.leads_to_root(node) {
-                self.adopt(node, &entry.name, news, Known::Listed(news));
-            }
-            let appeared = match news {
-                News::Created => Some(EventKind::Create),
-                News::Moved => Some(EventKind::MovedTo),
-                News::Existing if catch_up => Some(EventKind::Create),
-                News::Existing | News::Verify | News::Changed => continue,
-            };
-            let closed = news != News::Moved && entry.kind == EntryKind::File;
-            held.insert(entry.name, Held { is_dir, appeared, closed, catch_up });
+    /// Deals with what was in a directory before the events that are still to come: directories are
+    /// visited, events made up for what is new.
+    fn enter(&mut self, node: NodeId, news: News, mut entries: Vec<Entry>, mut touched: Touched) {
+        // For people, and for tests: a directory's own order is none.
+        entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        for Entry { name, kind, .. } in entries {
+            let touch = touched.remove(&name).unwrap_or_default();
+            self.meet(node, news, &name, Some(kind), touch);
         }
-        self.hold(node, held, mark);
+        // What had left when the directory was listed.
+        for (name, touch) in touched.into_iter().filter(|(_, touch)| touch.first.is_some()) {
+            self.meet(node, news, &name, None, touch);
+        }
+    }
+
+    /// An entry of a new directory, listed as `kind`.
+    fn meet(&mut self, node: NodeId, news: News, name: &[u8], kind: Option<EntryKind>, touch: Touch) {
+        if touch.is_new() {
+            return;
+        }
+        let is_dir = touch.first.map_or(kind == Some(EntryKind::Directory), |(_, is_dir)| is_dir);
+        if is_dir || kind == Some(EntryKind::Other) && self.leads_to_root(node) {
+            self.adopt(node, name, news, Known::Listed(news));
+        }
+        let catch_up = news == News::Existing && self.catches_up(node);
+        let appeared = match news {
+            News::Created => EventKind::Create,
+            News::Existing if catch_up => EventKind::Create,
+            News::Moved => EventKind::MovedTo,
+            News::Existing | News::Verify | News::Writers | News::Changed => return,
+        };
+        self.counters.made_up += 1;
+        self.deliver(&Occurrence { node, name, kind: appeared, is_dir, src: None, catch_up });
+        if !is_dir && news != News::Moved && !touch.closed {
+            // What was listed may be another file of this name.
+            self.tell_written(node, name, kind.filter(|_| !touch.comes), catch_up);
+        }
+    }
+
+    /// Tells of a file that may have been written when nobody looked, or remembers to ask.
+    pub(super) fn tell_written(
+        &mut self,
+        node: NodeId,
+        name: &[u8],
+        kind: Option<EntryKind>,
+        catch_up: bool,
+    ) {
+        match kind {
+            Some(EntryKind::File) => self.tell_close(node, name, catch_up),
+            Some(EntryKind::OpenFile) | None => self.remember_writer(node, name, None, catch_up),
+            Some(EntryKind::Unsure { stamp }) => self.remember_writer(node, name, Some(stamp), catch_up),
+            Some(EntryKind::Directory | EntryKind::Other) => {}
+        }
     }
 
     /// Whether what is there at start is to be told, to a watch that covers the directory.
@@ -183,59 +214,19 @@ impl Engine {
         !self.ready && self.covers.members(self.tree.cover(node)).iter().any(wants)
     }
 
-    /// Tells the events of a listing once the reader has passed its mark.
-    pub(super) fn hold(&mut self, node: NodeId, held: HeldEntries, mark: u64) {
-        if mark > self.position {
-            if self.arrivals.hold(node, mark, held) {
-                self.tree.pin(node);
-                self.tree.set_fresh(node, true);
-            }
-        } else {
-            self.make_up(node, held);
-        }
-    }
-
-    /// Tells the held events of all directories whose mark the reader has passed.
-    pub(super) fn tell_held(&mut self) {
-        while let Some((node, fresh)) = self.arrivals.take_passed(self.position) {
-            self.tree.set_fresh(node, false);
-            self.tell_or_defer(node, fresh.held);
-        }
-    }
-
-    pub(super) fn make_up(&mut self, node: NodeId, held: HeldEntries) {
-        for (name, Held { is_dir, appeared, closed, catch_up }) in held {
-            let close = closed.then_some(EventKind::CloseWrite);
-            for kind in appeared.into_iter().chain(close) {
-                self.counters.made_up += 1;
-                self.deliver(&Occurrence { node, name: &name, kind, is_dir, src: None, catch_up });
-            }
-        }
-    }
-
-    fn on_unseen(&mut self, visit: Visit, error: &ScanError, mark: u64) {
+    /// A directory could not be looked at; `mark` is the position of that moment.
+    pub(super) fn on_unseen(&mut self, visit: Visit, error: &ScanError, mark: u64) {
         let node = visit.node;
-        if let ScanError::Stale(Some(other)) = error {
-            self.unwatch_unused(*other);
-        }
-        if let Some(half) = self.half_above(node) {
-            half.visits.push(visit);
-            self.tree.pin(node);
-            return;
-        }
-        match error {
-            ScanError::Stale(_) => {
-                self.retry_when_read(visit, mark);
-                return;
-            }
-            // What became of it is in the queue. If it was renamed, it takes the visit along.
-            ScanError::NotFound | ScanError::NotDirectory
-                if mark > self.position && !self.leads_to_root(node) =>
+        if let ScanError::Stale(other) = error {
+            other.iter().for_each(|other| self.unwatch_unused(*other));
+            // An event to come says so, or we are wrong about the parent.
+            if mark <= self.position
+                && let Some(parent) = self.tree.parent(node)
             {
-                self.retry_when_read(visit, mark);
-                return;
+                self.push_visit(parent, News::Verify);
             }
-            _ => {}
+            self.visit_after(mark, visit);
+            return;
         }
         self.doubt_known(visit);
         self.note_trouble(node, error);
@@ -246,6 +237,7 @@ impl Engine {
                 if self.tree.wd(node).is_some() && !self.leads_to_root(node) =>
             {
                 self.mislay(node);
+                self.visit_again(visit);
             }
             ScanError::NotFound | ScanError::NotDirectory if self.tree.wd(node).is_some() => {
                 self.look_again(node);
@@ -262,7 +254,7 @@ impl Engine {
                 // A change of mounts is a reason to look again, not to say it again.
                 let level = if visit.news == News::Verify { Level::Debug } else { Level::Warning };
                 self.log_unwatched(level, node, "no permission to read it");
-                self.drop_unseen(node);
+                self.leave_unseen(node);
             }
             ScanError::NoSpace { limit } => self.on_no_space(node, *limit),
             ScanError::Exhausted(text) => {
@@ -271,8 +263,16 @@ impl Engine {
             }
             ScanError::Other(text) => {
                 self.log_unwatched(level.max(Level::Warning), node, text);
-                self.drop_unseen(node);
+                self.leave_unseen(node);
             }
+        }
+    }
+
+    /// A directory is there but cannot be looked at. What is known of it stays true: it may be
+    /// renamed, and a watch that it has goes on.
+    fn leave_unseen(&mut self, node: NodeId) {
+        if self.leads_to_root(node) {
+            self.drop_unseen(node);
         }
     }
 
@@ -284,18 +284,6 @@ impl Engine {
         }
         for node in known {
             self.push_visit(node, News::Verify);
-        }
-    }
-
-    /// The parent is not where it was, or the directory was renamed: the event that says so is in
-    /// the queue. If nothing is queued, we are wrong about the parent.
-    fn retry_when_read(&mut self, visit: Visit, mark: u64) {
-        self.tree.pin(visit.node);
-        if mark > self.position {
-            self.arrivals.push_at(mark, visit);
-        } else if let Some(parent) = self.tree.parent(visit.node) {
-            self.push_visit(parent, News::Verify);
-            self.arrivals.push(visit);
         }
     }
 

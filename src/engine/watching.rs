@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::arrivals::{News, Visit};
+use super::arrivals::{Asked, News, Visit};
 use super::cover::{CoverId, Member, Role};
 use super::covering::Known;
 use super::message::{Effect, Item, List, Scan};
@@ -22,8 +22,17 @@ use crate::types::{Millis, Wd};
 /// enough that events are answered in between.
 const SCAN_ITEMS_MAX: usize = 64;
 
+/// The same where files are listed too: what was seen is held until all have been looked at.
+const LISTINGS_MAX: usize = 16;
+
 /// Until a visit is made again for which descriptors or memory were wanting.
 const POSTPONED_MS: Millis = 1_000;
+
+fn is_full(scan: &Scan) -> bool {
+    let few = |item: &Item| matches!(item.list, List::Nothing | List::Directories | List::Named);
+    let len_max = if scan.items.iter().all(few) { SCAN_ITEMS_MAX } else { LISTINGS_MAX };
+    scan.items.len() >= len_max
+}
 
 impl Engine {
     /// Looks for all watch paths from `/` on.
@@ -34,20 +43,47 @@ impl Engine {
     }
 
     pub(super) fn push_visit(&mut self, node: NodeId, news: News) {
-        self.tree.pin(node);
-        self.arrivals.push(Visit { node, news, tries: 0, known: None });
+        self.visit_again(Visit { node, news, tries: 0, known: None });
     }
 
-    /// An event says that there is a directory of this name now.
-    pub(super) fn appeared(&mut self, parent: NodeId, name: &[u8], news: News) {
-        if let Some(child) = self.tree.child(parent, name) {
-            if self.is_younger(child) {
-                // A listing has shown already what the event says.
-                return;
-            }
-            self.make_way(parent, name);
+    pub(super) fn visit_again(&mut self, visit: Visit) {
+        self.tree.pin(visit.node);
+        self.arrivals.push(visit);
+    }
+
+    /// Makes a visit again once the reader has passed `mark`.
+    pub(super) fn visit_after(&mut self, mark: u64, visit: Visit) {
+        self.tree.pin(visit.node);
+        self.arrivals.push_at(mark, visit);
+    }
+
+    /// An event says that a directory was made. What had its name is gone.
+    pub(super) fn created(&mut self, parent: NodeId, name: &[u8]) {
+        match self.tree.child(parent, name) {
+            Some(child) if self.leads_to_root(child) => self.disappeared(parent, name),
+            Some(child) => self.take_for_gone(child),
+            None => {}
         }
-        self.adopt(parent, name, news, Known::Appeared);
+        self.adopt(parent, name, News::Created, Known::Appeared);
+    }
+
+    /// Something else has a directory's name. What is watched may yet be found elsewhere.
+    pub(super) fn take_for_gone(&mut self, node: NodeId) {
+        if self.tree.wd(node).is_some() {
+            self.mislay(node);
+        } else {
+            self.abandon(node, "it is gone");
+        }
+    }
+
+    /// There may be a directory of this name, which is looked at.
+    pub(super) fn guess(&mut self, parent: NodeId, name: &[u8], news: News, known: Known) {
+        self.adopt(parent, name, news, known);
+        if let Some(child) = self.tree.child(parent, name)
+            && self.tree.wd(child).is_none()
+        {
+            self.tree.guess(child);
+        }
     }
 
     /// Something that is no directory appeared or went; on the way to a watch path it may be a link
@@ -69,8 +105,7 @@ impl Engine {
 
     /// An event says that there is no directory of this name any more.
     pub(super) fn disappeared(&mut self, parent: NodeId, name: &[u8]) {
-        let Some(child) = self.tree.child(parent, name) else { return };
-        if !self.is_younger(child) {
+        if let Some(child) = self.tree.child(parent, name) {
             self.tree.detach(child);
             self.lost_child(parent, name);
         }
@@ -123,10 +158,7 @@ impl Engine {
         let mut scan: Option<(Option<NodeId>, Scan)> = None;
         while let Some(&Visit { node, .. }) = self.arrivals.peek() {
             let parent = self.tree.parent(node);
-            if scan
-                .as_ref()
-                .is_some_and(|(first, scan)| *first != parent || scan.items.len() >= SCAN_ITEMS_MAX)
-            {
+            if scan.as_ref().is_some_and(|(first, scan)| *first != parent || is_full(scan)) {
                 break;
             }
             let Some(visit) = self.arrivals.pop() else { break };
@@ -134,7 +166,7 @@ impl Engine {
                 continue;
             }
             let item = self.item(visit);
-            self.in_flight.push_back(visit);
+            self.arrivals.ask(Asked { visit, parent, name: item.name.clone().into() });
             match &mut scan {
                 Some((_, scan)) => scan.items.push(item),
                 None => scan = Some((parent, self.scan(parent, item))),
@@ -148,8 +180,9 @@ impl Engine {
 
     /// Perhaps that was the last visit.
     pub(super) fn note_visited(&mut self) {
+        self.arrivals.resume(self.position);
         self.give_up_pairs();
-        if self.in_flight.is_empty() {
+        if !self.awaits_answers() {
             self.unwatch_unwanted();
         }
         self.tell_ready();
@@ -161,11 +194,16 @@ impl Engine {
             half.visits.push(visit);
             return false;
         }
-        let wanted = self.tree.is_attached(visit.node)
+        // A directory without a watch is visited for other reasons, or cannot be.
+        let wanted = (visit.news != News::Verify || self.tree.wd(visit.node).is_some())
+            && self.tree.is_attached(visit.node)
             && self.tree.cover(visit.node) != CoverId::NONE
             && self.can_be_in(self.tree.parent(visit.node));
         let goes = wanted && !self.must_starve(visit.node);
         if !goes {
+            if visit.news == News::Writers {
+                self.forget_writers(visit.node);
+            }
             self.tree.unpin(visit.node);
         }
         goes
@@ -214,6 +252,7 @@ impl Engine {
             replace: wd.is_some(),
             follow: self.leads_to_root(node),
             list: self.list_wanted(visit),
+            names: if visit.news == News::Writers { self.writers.asked(node) } else { Vec::new() },
         }
     }
 
@@ -240,6 +279,7 @@ impl Engine {
         let closes = self.covers.mask(cover) & EventKind::CloseWrite.bit() != 0;
         match visit.news {
             News::Verify => List::Nothing,
+            News::Writers => List::Named,
             News::Changed => List::Changes { since_ns: self.changed_since_ns() },
             News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
@@ -272,6 +312,12 @@ impl Engine {
             let name = self.tree.name(node).to_vec();
             self.tree.detach(node);
             self.lost_child(parent, &name);
+            if self.tree.is_replaceable(node) || self.pass.is_some() {
+                // Another one may have been renamed over it: inotify makes one event of two that
+                // are alike but for the cookie, and so of the ends of both renames. Or it was
+                // mounted over it, and what was below is there again.
+                self.guess(parent, &name, News::Created, Known::Before);
+            }
         }
         self.tree.unpin(node);
     }
@@ -301,6 +347,7 @@ impl Engine {
                 self.tree.unbind(node);
                 self.unwatch_unused(wd);
             }
+            self.forget_writers(node);
             self.tree.set_cover(node, CoverId::NONE);
             self.tree.detach(node);
         }
@@ -310,9 +357,9 @@ impl Engine {
     }
 
     pub(super) fn unwatch_unused(&mut self, wd: Wd) {
-        // Another item of the scan that is under way may yet turn out to be this directory.
+        // Another answer may yet say that it is this directory.
         self.unwanted.push(wd);
-        if self.in_flight.is_empty() {
+        if !self.awaits_answers() {
             self.unwatch_unwanted();
         }
     }
@@ -330,7 +377,7 @@ impl Engine {
 
     fn tell_ready(&mut self) {
         self.end_pass();
-        if !self.ready && self.arrivals.is_empty() && self.in_flight.is_empty() {
+        if !self.ready && self.arrivals.is_empty() && !self.awaits_answers() {
             self.ready = true;
             let name = self.config.daemon.logname.clone();
             self.log(Level::Info, &name, |engine| {

@@ -203,7 +203,7 @@ impl Explainer {
     fn scan(&mut self, scan: &Scan) {
         for item in &scan.items {
             let result = self.look(&scan.base, item);
-            self.step(Input::Scanned { node: item.node, result, queued: 0 });
+            self.step(Input::Scanned { node: item.node, result, before: 0, queued: 0 });
         }
     }
 

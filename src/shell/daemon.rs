@@ -6,16 +6,14 @@
 
 mod service;
 
-use std::os::fd::AsFd;
-
 use super::children::Children;
 use super::fileops::pool::Pool;
 use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
-use super::scan::{Scanner, is_still};
+use super::scan::Scanner;
 use crate::config::Config;
-use crate::engine::message::{OperationEnd, Scan, ScanError};
+use crate::engine::message::{OperationEnd, Scan};
 use crate::engine::{Effect, Engine, Input, JobId, Options};
 use crate::event;
 use crate::record::{Level, LogName, Record};
@@ -377,23 +375,13 @@ impl<'a> Daemon<'a> {
     }
 
     fn scan(&mut self, scan: &Scan) {
-        let parent = self.scanner.parent(&self.inotify, scan);
-        let parent = parent.as_ref().map(|parent| parent.as_ref().map(AsFd::as_fd));
-        for item in &scan.items {
-            let before = self.queued();
-            let looked = match parent {
-                Ok(parent) => self.scanner.look(&self.inotify, &scan.base, parent, item),
-                Err(error) => Err(ScanError::clone(error)),
-            };
-            let queued = self.queued();
-            let result = looked.and_then(|(seen, held)| {
-                let still =
-                    queued == before || is_still(&scan.base, parent.ok().flatten(), item, held.as_fd());
-                if still { Ok(seen) } else { Err(ScanError::Stale(Some(seen.wd))) }
-            });
-            self.step(Input::Scanned { node: item.node, result, queued });
-        }
+        let before = self.queued();
+        let results = self.scanner.scan(&self.inotify, scan);
+        let queued = self.queued();
         dir::leave();
+        for (item, result) in scan.items.iter().zip(results) {
+            self.step(Input::Scanned { node: item.node, result, before, queued });
+        }
     }
 
     fn queued(&self) -> usize {

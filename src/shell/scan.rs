@@ -20,10 +20,6 @@ use crate::sys::{Errno, Error};
 /// One `getdents64(2)` fills so much.
 const LIST_BUFFER_SIZE: usize = 32 * 1024;
 
-/// So often a file is asked about that may be just being closed: 10 us each, where what is waited
-/// for takes one, and a file that is really being written costs no more than this.
-const CLOSE_ROUNDS: usize = 20;
-
 /// Watches and lists directories.
 #[derive(Debug)]
 pub struct Scanner {
@@ -39,12 +35,23 @@ impl Default for Scanner {
 }
 
 impl Scanner {
+    /// Watches and lists directories, some of which may be the working directory afterwards. Whoever
+    /// was changing the names of some of them has told of it when this returns.
+    pub fn scan(&mut self, inotify: &Inotify, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
+        let parent = match self.parent(inotify, scan) {
+            Ok(parent) => parent,
+            Err(error) => return scan.items.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let parent = parent.as_ref().map(AsFd::as_fd);
+        let results = scan.items.iter().map(|item| self.look(inotify, &scan.base, parent, item)).collect();
+        if let Some(parent) = parent {
+            dir::await_changes(parent);
+        }
+        results
+    }
+
     /// Opens the parent of a scan's items: the first step, done once for all of them.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::Stale`] when another directory is there by now.
-    pub fn parent(&self, inotify: &Inotify, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
+    fn parent(&self, inotify: &Inotify, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
         if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
             return Ok(None);
         }
@@ -63,19 +70,14 @@ impl Scanner {
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(Some(wd))) }
     }
 
-    /// Watches and lists one directory, which may be the working directory afterwards; returns it,
-    /// held, with what was seen.
-    ///
-    /// # Errors
-    ///
-    /// What [`ScanError`] names; the directory is then not watched.
-    pub fn look(
+    /// Watches and lists one directory. If that fails, it is not watched.
+    fn look(
         &mut self,
         inotify: &Inotify,
         base: &[u8],
         parent: Option<BorrowedFd<'_>>,
         item: &Item,
-    ) -> Result<(Seen, OwnedFd), ScanError> {
+    ) -> Result<Seen, ScanError> {
         let path = || [base, b"/", &item.name].concat();
         let held = hold(base, parent, item).map_err(|errno| failed("open", &path(), errno))?;
         let fd = held.as_fd();
@@ -85,7 +87,7 @@ impl Scanner {
             inotify.enter_and_watch(fd, item.mask)
         };
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
-        let entries = self.list(fd, item.list).map_err(|errno| {
+        let entries = self.list(fd, item).map_err(|errno| {
             if !item.replace {
                 // Nobody will know of this watch; EINVAL when the directory is gone already.
                 let _ = inotify.unwatch(wd);
@@ -93,13 +95,17 @@ impl Scanner {
             failed("list", &path(), errno)
         })?;
         let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
-        Ok((Seen { wd, entries, remote }, held))
+        Ok(Seen { wd, entries, remote })
     }
 
-    fn list(&mut self, held: BorrowedFd<'_>, wanted: List) -> Result<Vec<Entry>, Errno> {
+    fn list(&mut self, held: BorrowedFd<'_>, item: &Item) -> Result<Vec<Entry>, Errno> {
         let mut entries = Vec::new();
-        if wanted == List::Nothing || wanted == List::Directories && self.is_leaf(held)? {
-            return Ok(entries);
+        let wanted = item.list;
+        match wanted {
+            List::Nothing => return Ok(entries),
+            List::Named => return Ok(item.names.iter().filter_map(|name| named(held, name)).collect()),
+            List::Directories if self.is_leaf(held)? => return Ok(entries),
+            List::Directories | List::Everything | List::Writers | List::Changes { .. } => {}
         }
         let dir = dir::open_child(held, c".")?;
         let dir = dir.as_fd();
@@ -120,9 +126,6 @@ impl Scanner {
             };
             entries.push(Entry { name: name.into(), kind, changed });
         })?;
-        for entry in entries.iter_mut().filter(|entry| entry.kind == EntryKind::OpenFile) {
-            entry.kind = settled_kind(dir, &entry.name);
-        }
         Ok(entries)
     }
 
@@ -144,13 +147,6 @@ impl Scanner {
     }
 }
 
-/// Whether a name still leads to the directory that was looked at. To be asked when events came
-/// meanwhile: one of them may say that it does not, and would be taken for older than the look.
-pub fn is_still(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item, looked_at: BorrowedFd<'_>) -> bool {
-    let now = hold(base, parent, item).and_then(|held| dir::identity(held.as_fd()));
-    now.is_ok_and(|now| dir::identity(looked_at) == Ok(now))
-}
-
 /// Takes hold of a directory without reading from it.
 fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, Errno> {
     match parent {
@@ -159,26 +155,27 @@ fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<Owne
     }
 }
 
-fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
-    match writer(dir, &c_path(name)) {
-        // The queue will tell what becomes of it.
-        Ok(Writer::Somebody | Writer::Gone) => EntryKind::OpenFile,
-        _ => EntryKind::File,
-    }
+/// A regular file, and whether somebody writes to it.
+fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Option<Entry> {
+    let kind = match writer(dir, &c_path(name)) {
+        Ok(Writer::Gone | Writer::NotAFile) => return None,
+        outcome => kind_of(outcome),
+    };
+    Some(Entry { name: name.into(), kind, changed: true })
 }
 
-/// Whether a file that somebody seems to write to is just being closed: the kernel tells of a close
-/// before it lets go of the file (`__fput` in `fs/file_table.c`), so its IN_CLOSE_WRITE may have
-/// come before the watch. Whoever closes it is given a moment to be done.
-fn settled_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
-    for _ in 0..CLOSE_ROUNDS {
-        std::thread::yield_now();
-        let kind = file_kind(dir, name);
-        if kind != EntryKind::OpenFile {
-            return kind;
-        }
+fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
+    kind_of(writer(dir, &c_path(name)))
+}
+
+fn kind_of(writer: Result<Writer, Errno>) -> EntryKind {
+    match writer {
+        Ok(Writer::Somebody | Writer::Gone) => EntryKind::OpenFile,
+        Ok(Writer::Unknown { stamp }) => EntryKind::Unsure { stamp },
+        // It can be asked again later.
+        Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => EntryKind::OpenFile,
+        Ok(Writer::Nobody | Writer::NotAFile) | Err(_) => EntryKind::File,
     }
-    EntryKind::OpenFile
 }
 
 /// What cannot be asked has vanished, and a listing that comes later shows it so.

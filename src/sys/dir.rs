@@ -140,6 +140,15 @@ pub fn leave() {
     let _ = retry(|| nix::unistd::chdir(c"/"));
 }
 
+/// Waits until whoever is changing the names in a directory is done and has told of it: the kernel
+/// does both under the directory's lock, which a listing needs too. Opens and closes the directory.
+pub fn await_changes(dir: BorrowedFd<'_>) {
+    // Room for no entry: EINVAL, once the lock was had. Who may not read it may not watch it either.
+    if let Ok(dir) = open_child(dir, c".") {
+        let _ = getdents(dir.as_fd(), &mut [0; 1]);
+    }
+}
+
 /// A good size for the buffer of [`list`]: what glibc's `readdir(3)` uses, some 1000 entries.
 pub const LIST_BUFFER_SIZE: usize = 32 * 1024;
 

@@ -7,6 +7,7 @@
 //! between grant and return, an opener for writing waits, or with `O_NONBLOCK` gets EWOULDBLOCK.
 
 use std::ffi::CStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open, openat};
@@ -23,12 +24,10 @@ pub enum Writer {
     /// At least one does.
     Somebody,
     /// The filesystem has no leases, or the daemon may not have one: it is neither root nor the
-    /// owner. Look twice: if both numbers are the same, probably nobody.
+    /// owner. Look twice: if the number is the same, probably nobody.
     Unknown {
-        /// Bytes.
-        size: u64,
-        /// Last change of the data, in nanoseconds since 1970.
-        mtime_ns: i64,
+        /// Stands for size and times: nearly always another one when they are others.
+        stamp: u64,
     },
     /// There is no such file any more.
     Gone,
@@ -99,7 +98,9 @@ fn fcntl(fd: &OwnedFd, command: libc::c_int, argument: libc::c_int) -> Result<()
 }
 
 fn unknown(stat: &Stat) -> Writer {
-    Writer::Unknown { size: stat.size, mtime_ns: stat.mtime_ns }
+    let mut hasher = DefaultHasher::new();
+    (stat.id, stat.size, stat.mtime_ns, stat.ctime_ns).hash(&mut hasher);
+    Writer::Unknown { stamp: hasher.finish() }
 }
 
 #[cfg(test)]
@@ -150,9 +151,18 @@ mod tests {
     fn without_leases_there_are_size_and_time() {
         // Only regular files have leases (fcntl(2)); a directory stands for all that have none.
         let (_scratch, dir) = scratch();
-        let stat = stat(dir.as_fd()).unwrap();
-        let expected = Writer::Unknown { size: stat.size, mtime_ns: stat.mtime_ns };
-        assert_eq!(ask_for_lease(&dir.into(), &stat), expected);
+        let before = stat(dir.as_fd()).unwrap();
+        let dir = dir.into();
+        let answer = ask_for_lease(&dir, &before);
+        assert!(matches!(answer, Writer::Unknown { .. }));
+        assert_eq!(ask_for_lease(&dir, &before), answer);
+        for after in [
+            Stat { size: before.size + 1, ..before },
+            Stat { mtime_ns: before.mtime_ns + 1, ..before },
+            Stat { ctime_ns: before.ctime_ns + 1, ..before },
+        ] {
+            assert_ne!(ask_for_lease(&dir, &after), answer);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod life;
 mod logging;
 mod looking;
 mod mounting;
+mod old_kernels;
 mod reload;
 mod renames;
 mod roots;

@@ -41,6 +41,8 @@ pub enum Micro {
     Emit { ino: Ino, mask: u32, cookie: u32, name: Vec<u8> },
     /// The inode's last name is gone: if nobody holds it, so is its watch.
     Gone(Ino),
+    /// Whoever held the inode does so no more.
+    Release(Ino),
 }
 
 /// See the module's documentation.
@@ -290,6 +292,7 @@ impl Kernel {
                     self.paths.insert(path);
                 }
             }
+            Micro::Release(ino) => self.release(ino),
             Micro::Gone(ino) => {
                 if !self.inodes[ino].linked && self.inodes[ino].holders == 0 {
                     let mask = EventKind::DeleteSelf.bit();
@@ -312,11 +315,6 @@ impl Kernel {
     /// All watches and what they are on.
     pub fn watches(&self) -> impl Iterator<Item = (Wd, Ino)> {
         self.watches.iter().map(|(wd, watch)| (Wd(*wd), watch.ino))
-    }
-
-    /// The directory behind a watch.
-    pub fn watched(&self, wd: Wd) -> Option<Ino> {
-        self.watches.get(&wd.0).map(|watch| watch.ino)
     }
 
     /// One watch for each inode: asking again gives the same number.

@@ -60,10 +60,24 @@ impl Scene {
         }
     }
 
+    /// Reads what is queued and looks at what is new, and tells what was delivered for `name` so far.
+    fn read_and_look(&mut self, name: &str) -> Vec<String> {
+        self.read();
+        while self.0.engine.has_work() {
+            self.0.input(Input::Spare);
+            self.read();
+        }
+        self.delivered(name)
+    }
+
     /// Lets everything come to rest, and tells what was delivered for `name`.
     fn told(&mut self, name: &str) -> Vec<String> {
         self.0.settle();
         check_tree(&self.0);
+        self.delivered(name)
+    }
+
+    fn delivered(&self, name: &str) -> Vec<String> {
         let is_it = |delivery: &&Delivery| delivery.path.ends_with(name.as_bytes());
         let line = |delivery: &Delivery| format!("{} {}", delivery.event, delivery.path.escape_ascii());
         self.0.deliveries.iter().filter(is_it).map(line).collect()
@@ -158,4 +172,78 @@ fn the_end_of_a_watch_is_among_what_was_dropped() {
     scene.remove(below);
     scene.remove(dir);
     assert!(scene.told("file7").len() >= 2);
+}
+
+#[test]
+fn a_file_is_let_go_of_after_its_close_was_told_to_nobody() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let dir = scene.mkdir(top, "a");
+    let (file, micros) = scene.0.world.kernel.create(dir, b"file", false).expect("a new name");
+    scene.perform(micros);
+    scene.0.world.kernel.touch(file, EventKind::CloseWrite);
+    assert_eq!(scene.read_and_look("file"), ["IN_CREATE /top/watched/a/file"]);
+    scene.0.world.kernel.release(file);
+    let path = "/top/watched/a/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
+
+#[test]
+fn a_file_that_stays_open_is_forgotten_until_its_close_is_told() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let dir = scene.mkdir(top, "a");
+    let (file, micros) = scene.0.world.kernel.create(dir, b"file", false).expect("a new name");
+    scene.perform(micros);
+    let path = "/top/watched/a/file";
+    // At rest means that no timer runs.
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}")]);
+    scene.0.world.kernel.touch(file, EventKind::CloseWrite);
+    scene.0.world.kernel.release(file);
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
+
+#[test]
+fn a_file_that_may_have_been_closed_is_renamed() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let dir = scene.mkdir(top, "a");
+    let (file, micros) = scene.0.world.kernel.create(dir, b"file", false).expect("a new name");
+    scene.perform(micros);
+    scene.0.world.kernel.touch(file, EventKind::CloseWrite);
+    assert_eq!(scene.read_and_look("file"), ["IN_CREATE /top/watched/a/file"]);
+    scene.rename(file, top, "renamed", false);
+    scene.0.world.kernel.release(file);
+    let path = "/top/watched/renamed";
+    assert_eq!(scene.told("renamed"), [format!("IN_MOVED_TO {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
+
+#[test]
+fn an_unwatched_directory_moves_on_and_another_takes_its_name() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let outside = scene.0.world.kernel.resolve(b"/top/outside").expect("it is there");
+    let old = scene.mkdir(outside, "x");
+    scene.rename(old, top, "a", false);
+    scene.read();
+    scene.rename(old, top, "b", false);
+    let new = scene.mkdir(top, "a");
+    scene.write(new, "file");
+    scene.0.input(Input::Spare);
+    let path = "/top/watched/a/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
+
+#[test]
+fn two_directories_are_renamed_to_one_name_and_told_as_one() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let outside = scene.0.world.kernel.resolve(b"/top/outside").expect("it is there");
+    let (first, second) = (scene.mkdir(top, "a"), scene.mkdir(outside, "b"));
+    scene.write(second, "file");
+    scene.0.settle();
+    scene.rename(first, top, "c", false);
+    scene.rename(second, top, "c", false);
+    let path = "/top/watched/c/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
 }

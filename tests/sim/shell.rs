@@ -11,7 +11,7 @@ use rinotifyd::engine::message::{
 use rinotifyd::engine::{Engine, JobId, Options};
 use rinotifyd::event::{self, EventKind};
 use rinotifyd::record::Record;
-use rinotifyd::types::{ExitStatus, Millis, Wd};
+use rinotifyd::types::{ExitStatus, Millis};
 
 use crate::kernel::{Ino, Kernel, TOP};
 use crate::rng::Rng;
@@ -58,6 +58,8 @@ pub enum Happening {
 pub struct Faults {
     pub watch: usize,
     pub start: usize,
+    /// There are no leases: nobody can say who writes to a file.
+    pub leases: bool,
 }
 
 /// A file operation that the shell has.
@@ -386,26 +388,26 @@ impl Shell {
     // As src/shell/scan.rs.
 
     fn scan(&mut self, scan: &Scan) {
+        let before = self.kernel().queued();
         self.noise(2);
         let parent = self.parent(scan);
+        let mut results = Vec::new();
         for item in &scan.items {
             self.noise(2);
-            let before = self.kernel().queued();
-            let mut result = match &parent {
+            results.push(match &parent {
                 Ok(parent) => self.look(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
-            };
-            let queued = self.kernel().queued();
-            if let Ok(seen) = &result
-                && queued != before
-                && !self.is_still(&scan.base, parent.clone().ok().flatten(), item, seen.wd)
-            {
-                result = Err(ScanError::Stale(Some(seen.wd)));
-            }
-            self.step(Input::Scanned { node: item.node, result, queued });
+            });
         }
         if let Ok(Some(parent)) = parent {
+            self.noise(2);
+            self.world.await_changes(parent);
             self.kernel().release(parent);
+        }
+        self.noise(1);
+        let queued = self.kernel().queued();
+        for (item, result) in scan.items.iter().zip(results) {
+            self.step(Input::Scanned { node: item.node, result, before, queued });
         }
     }
 
@@ -447,7 +449,7 @@ impl Shell {
         self.noise(2);
         let wd = self.kernel().add_watch(ino, item.mask, !item.replace);
         self.noise(2);
-        let entries = self.list(ino, item.list);
+        let entries = self.list(ino, item);
         self.kernel().release(ino);
         self.noise(1);
         Ok(Seen { wd, entries, remote: None })
@@ -460,18 +462,12 @@ impl Shell {
         }
     }
 
-    /// Whether the name still leads to the directory that was looked at.
-    fn is_still(&mut self, base: &[u8], parent: Option<Ino>, item: &Item, wd: Wd) -> bool {
-        self.noise(1);
-        let Ok(ino) = self.open_item(base, parent, item) else { return false };
-        let same = self.kernel().watched(wd) == Some(ino);
-        self.kernel().release(ino);
-        same
-    }
-
-    fn list(&mut self, dir: Ino, wanted: List) -> Vec<Entry> {
-        if wanted == List::Nothing {
-            return Vec::new();
+    fn list(&mut self, dir: Ino, item: &Item) -> Vec<Entry> {
+        let wanted = item.list;
+        match wanted {
+            List::Nothing => return Vec::new(),
+            List::Named => return item.names.iter().filter_map(|name| self.named(dir, name)).collect(),
+            _ => {}
         }
         let mut entries = Vec::new();
         for (name, ino) in self.world.list(dir) {
@@ -487,8 +483,9 @@ impl Shell {
                 EntryKind::Directory
             } else if wanted == List::Directories {
                 continue;
-            } else if asks && self.has_writer(dir, &name) {
-                EntryKind::OpenFile
+            } else if asks {
+                // The name may be gone by now.
+                self.file_kind(dir, &name).unwrap_or(EntryKind::OpenFile)
             } else {
                 EntryKind::File
             };
@@ -497,11 +494,22 @@ impl Shell {
         entries
     }
 
-    /// The name may be gone by now: then what became of it is in the queue.
-    fn has_writer(&mut self, dir: Ino, name: &[u8]) -> bool {
+    fn named(&mut self, dir: Ino, name: &[u8]) -> Option<Entry> {
+        let kind = self.file_kind(dir, name)?;
+        Some(Entry { name: name.into(), kind, changed: true })
+    }
+
+    /// `None` when there is no such file.
+    fn file_kind(&mut self, dir: Ino, name: &[u8]) -> Option<EntryKind> {
         self.noise(1);
         let kernel = &self.world.kernel;
-        kernel.child(dir, name).is_none_or(|file| kernel.inodes[file].holders > 0)
+        let file = &kernel.inodes[kernel.child(dir, name)?];
+        Some(match file.holders {
+            _ if file.entries.is_some() => return None,
+            _ if self.faults.leases => EntryKind::Unsure { stamp: file.changed_ms },
+            0 => EntryKind::File,
+            _ => EntryKind::OpenFile,
+        })
     }
 }
 

@@ -64,7 +64,7 @@ fn prepare(seed: u64) -> Play {
         .map(|number| world.kernel.create(world.watched, &file(number), false).expect("a new name").0)
         .collect();
     let triggers = [(EventKind::CloseWrite, Trigger::Schedule(0)), (EventKind::Access, Trigger::Cancel(0))];
-    let faults = Faults { start: if rng.one_in(3) { 5 } else { 0 }, watch: 0 };
+    let faults = Faults { start: if rng.one_in(3) { 5 } else { 0 }, ..Faults::default() };
     let mut shell = Shell::new(config(WATCHED, vec![scheduler.clone()], &triggers), world, rng);
     shell.faults = faults;
     shell.start();

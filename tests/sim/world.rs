@@ -174,12 +174,17 @@ impl World {
 
     /// getdents(2), which waits for whoever changes the directory.
     pub fn list(&mut self, dir: Ino) -> Vec<(Vec<u8>, Ino)> {
+        self.await_changes(dir);
+        self.kernel.list(dir)
+    }
+
+    /// Lets whoever changes the directory come to the end of it.
+    pub fn await_changes(&mut self, dir: Ino) {
         for index in 0..self.processes.len() {
             while self.processes[index].locks.contains(&dir) {
                 self.advance(index);
             }
         }
-        self.kernel.list(dir)
     }
 
     /// The next piece of a system call that has begun.
@@ -223,7 +228,12 @@ impl World {
         if micros.is_empty() {
             return;
         }
+        // Nothing is locked while a file is let go of, and the thread may be interrupted before.
+        let lets_go = matches!(micros[..], [Micro::Release(_)]);
         self.processes[index].micros.extend(micros);
+        if lets_go {
+            return;
+        }
         self.processes[index].locks = locks;
         if !(self.early && rng.one_in(3)) {
             self.advance(index);
@@ -260,10 +270,7 @@ impl World {
                 self.kernel.touch(file, EventKind::Modify);
                 None
             }
-            Op::Close(file) => {
-                self.close(file);
-                None
-            }
+            Op::Close(file) => self.close(file),
             Op::Reopen(file) if self.kernel.inodes[file].linked => {
                 self.kernel.hold(file);
                 self.kernel.touch(file, EventKind::Open);
@@ -340,12 +347,13 @@ impl World {
         Some(micros)
     }
 
-    fn close(&mut self, file: Ino) {
+    /// The kernel tells of a close before it lets go of the file (`__fput()`).
+    fn close(&mut self, file: Ino) -> Option<Vec<Micro>> {
         self.kernel.touch(file, EventKind::CloseWrite);
-        self.kernel.release(file);
         if let Some(story) = self.stories.values_mut().find(|story| story.ino == file) {
             story.closes += 1;
         }
+        Some(vec![Micro::Release(file)])
     }
 
     fn rename(&mut self, ino: Ino, dir: Ino, name: &[u8], exchange: bool) -> Option<Vec<Micro>> {

@@ -1,0 +1,44 @@
+//! More at once than the kernel's queue holds.
+
+use std::collections::HashSet;
+use std::fs;
+
+use crate::lab::Lab;
+use crate::process::{NOTHING, Process, watching};
+use crate::report;
+
+const QUEUE: &str = "/proc/sys/fs/inotify/max_queued_events";
+const QUEUE_MAX: &str = "64";
+
+/// Has its old value again when this is dropped.
+struct Sysctl(String);
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        fs::write(QUEUE, &self.0).unwrap();
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
+pub fn measure(lab: &Lab) {
+    let count = lab.count(5_000);
+    let what = format!("overflow: {count} files, a queue of {QUEUE_MAX}: not told");
+    let old = Sysctl(fs::read_to_string(QUEUE).unwrap());
+    if fs::write(QUEUE, QUEUE_MAX).is_err() {
+        println!("{what:<46} not measured: only root may shorten the queue");
+        return;
+    }
+    let (dir, source) = (lab.dir(), lab.dir());
+    let config = watching(dir.path(), NOTHING, "IN_CLOSE_WRITE = job\nIN_MOVED_TO = job");
+    let daemon = Process::daemon(lab, &format!("[log all]\nlevel = debug\n{config}"));
+    drop(old);
+    let name = |number: usize| format!("file-{number}");
+    (0..count).for_each(|number| fs::write(source.path().join(name(number)), "").unwrap());
+    for number in 0..count {
+        fs::rename(source.path().join(name(number)), dir.path().join(name(number))).unwrap();
+    }
+    daemon.settle();
+    let told: HashSet<String> = daemon.told().into_iter().collect();
+    report::value(&what, (count - told.len().min(count)) as f64, "", 0.0);
+    report::remark("overflow: how often", daemon.status()["overflows"] as f64, "");
+}
