@@ -3,6 +3,7 @@
 //! Every function here returns something even when a value is bad, so that all errors are found;
 //! what is built is thrown away by `load` as soon as there was one error.
 
+use std::ffi::CString;
 use std::sync::Arc;
 
 use super::command;
@@ -15,7 +16,9 @@ use super::rules::{self, Named};
 use super::schema::Kind;
 use super::suggest;
 use super::value::{self, Bad};
-use super::{Action, Config, Daemon, EventMap, Output, Run, Scheduler, Trigger, Watch, WhileRunning};
+use super::{
+    Action, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Trigger, Watch, WhileRunning, Worker,
+};
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
@@ -149,8 +152,31 @@ fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<A
             }
             report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })
         }
+        "worker" => worker(fields, item, run, out).map(Action::Worker),
         _ => None,
     }
+}
+
+/// Its words are those of an exec command, without placeholders: it is started before there is a task.
+fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Option<Worker> {
+    for bad in command::placeholders(&item.bytes) {
+        out.error(item.span.part(bad.range), bad.message);
+    }
+    if let Some(bad) = command::shell_operator(&item.bytes) {
+        out.warning(item.span.part(bad.range), bad.message);
+    }
+    let worker = Worker {
+        words: Vec::new(),
+        run,
+        instances: fields.number("instances", out),
+        format: if fields.choice("format", out) == "json" { Format::Json } else { Format::Tab },
+        ack: fields.flag("ack", out),
+        eager: fields.choice("start", out) == "eager",
+    };
+    let words = report(item, command::split(&item.bytes), out)?;
+    // The configuration holds no NUL.
+    let word = |word: &Template| CString::new(word.literal().unwrap_or_default()).unwrap_or_default();
+    Some(Worker { words: words.iter().map(word).collect(), ..worker })
 }
 
 fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {

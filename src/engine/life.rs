@@ -19,6 +19,7 @@ impl Engine {
     pub(super) fn start(&mut self, wall_ns: i64) {
         self.emptied_at_ns = wall_ns;
         self.arm_rescans();
+        self.start_workers();
         self.seek_all();
     }
 
@@ -39,6 +40,7 @@ impl Engine {
         let old_config = std::mem::replace(&mut self.config, Rc::new(config));
         self.move_tasks(&old_config);
         self.adopt_schedulers();
+        self.move_workers(&old_config);
         self.move_watches(&old_config);
         self.arm_rescans();
         self.log_daemon(Level::Info, "configuration reloaded");
@@ -145,8 +147,11 @@ impl Engine {
         }
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Warning, job, "task terminated: shutdown", &[]);
-            self.end_run(job, Signal::Terminate);
+            if self.workers.holder(job).is_none() {
+                self.end_run(job, Signal::Terminate);
+            }
         }
+        self.terminate_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
 
@@ -154,8 +159,11 @@ impl Engine {
         self.phase = Phase::Killing;
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Error, job, "task killed: shutdown", &[]);
-            self.end_run(job, Signal::Kill);
+            if self.workers.holder(job).is_none() {
+                self.end_run(job, Signal::Kill);
+            }
         }
+        self.kill_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
 
@@ -164,7 +172,7 @@ impl Engine {
     }
 
     pub(super) fn exit_when_done(&mut self) {
-        if self.phase != Phase::Running && self.unfinished() == 0 {
+        if self.phase != Phase::Running && self.unfinished() == 0 && self.close_workers() {
             self.out.push(Effect::Exit);
         }
     }
@@ -192,6 +200,7 @@ impl Engine {
                 .field("directories", count.to_string());
             self.out.push(Effect::Log(record));
         }
+        self.log_workers_status();
     }
 
     fn directories_by_watch(&self) -> Vec<usize> {

@@ -8,9 +8,9 @@
 //! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `visited`
 //! (what was found there), `events` (what one inotify event means), `reconcile` (what is done when
 //! events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
-//! `operations` (what a files scheduler's task does), `life`
+//! `operations` (what a files scheduler's task does), `workers` (programs that get many tasks), `life`
 //! (start, reload, shutdown, status). The others are their tools: `arrivals`, `pairing`, `tasks`,
-//! `wheel`, `index_table`, `names`.
+//! `wheel`, `protocol`, `index_table`, `names`.
 
 mod arrivals;
 mod cover;
@@ -22,6 +22,7 @@ pub mod message;
 pub mod names;
 mod operations;
 mod pairing;
+pub mod protocol;
 mod reconcile;
 mod routing;
 mod scheduling;
@@ -30,6 +31,7 @@ mod tree;
 mod visited;
 mod watching;
 pub mod wheel;
+mod workers;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -48,6 +50,8 @@ use tasks::Tasks;
 pub use tree::NodeId;
 use tree::Tree;
 use wheel::{TimerId, Wheel};
+pub use workers::WorkerId;
+use workers::Workers;
 
 /// What the engine is told at its start, beside the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,10 @@ enum Timer {
     Postponed,
     /// The number is a watch's.
     Rescan(u16),
+    /// The number is an instance's.
+    Worker(u32),
+    /// The number is a scheduler's.
+    Workers(u16),
 }
 
 /// Whether the daemon takes new work.
@@ -130,6 +138,7 @@ pub struct Engine {
     /// No child is started before this timer; how often in a row that was so.
     start_pause: Option<TimerId>,
     start_failures: u32,
+    workers: Workers,
     /// When the kernel's queue was last seen empty, and whether the current read empties it.
     emptied_at_ns: i64,
     reading: Option<i64>,
@@ -170,6 +179,7 @@ impl Engine {
             pairs_timer: None,
             start_pause: None,
             start_failures: 0,
+            workers: Workers::default(),
             emptied_at_ns: 0,
             reading: None,
             pass: None,
@@ -183,6 +193,7 @@ impl Engine {
             nodes: Vec::new(),
         };
         engine.adopt_schedulers();
+        engine.adopt_workers();
         engine
     }
 
@@ -216,6 +227,13 @@ impl Engine {
                 self.on_operated(&operation, end, self.mark(queued))
             }
             Input::Measured { job, done, total, asked_for } => self.on_measured(job, done, total, asked_for),
+            Input::WorkerNotStarted { worker, error } => self.on_worker_not_started(worker, &error),
+            Input::Written { worker, lines } => self.on_written(worker, lines),
+            Input::Line { worker, line, cut, queued } => self.on_line(worker, line, cut, self.mark(queued)),
+            Input::WorkerBroken { worker, what } => self.on_worker_broken(worker, what),
+            Input::WorkerEnded { worker, status, queued, unread } => {
+                self.on_worker_ended(worker, status, self.mark(queued), unread);
+            }
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),
             Input::Status => self.log_status(),
@@ -281,6 +299,8 @@ impl Engine {
                 Timer::Starved => self.on_starved(),
                 Timer::Postponed => self.on_postponed(),
                 Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
+                Timer::Worker(number) => self.on_worker_timer(number),
+                Timer::Workers(sched) => self.on_workers_pause_over(sched),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The daemon around the engine: what the kernel says becomes inputs, effects become system calls.
 //!
-//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts`, `children` and `fileops` (what it does),
-//! `log` and `lines` (what it says), `host` (where the configuration comes from). Nothing here
+//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts`, `children`, `workers` and
+//! `fileops` (what it does), `log` and `lines` (what it says), `host` (where the configuration comes from). Nothing here
 //! decides what the engine could decide.
 
 pub mod children;
@@ -13,3 +13,4 @@ pub mod log;
 pub mod mounts;
 pub mod reactor;
 pub mod scan;
+pub mod workers;

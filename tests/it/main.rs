@@ -24,3 +24,4 @@ mod schedulers;
 mod scratch;
 mod storm;
 mod watching;
+mod workers;
