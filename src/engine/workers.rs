@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::message::{Effect, Signal, StartError, StartWorker};
 use super::protocol::Answer;

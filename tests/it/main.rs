@@ -17,6 +17,7 @@ mod life;
 mod logging;
 mod looking;
 mod mounting;
+mod moving_house;
 mod reload;
 mod renames;
 mod roots;
