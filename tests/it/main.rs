@@ -24,5 +24,6 @@ mod roots;
 mod schedulers;
 mod scratch;
 mod storm;
+mod streams;
 mod watching;
 mod workers;
