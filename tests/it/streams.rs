@@ -70,6 +70,13 @@ fn subscriber(scratch: &Scratch, port: u16) -> Program {
     reader
 }
 
+/// Makes a file by renaming. When it was closed is no order: another thread that starts a program holds
+/// it open a moment longer.
+fn create(scratch: &Scratch, number: usize) {
+    scratch.write("new", "");
+    scratch.rename("new", format!("src/{number}"));
+}
+
 /// The numbers of the files that arrived, each the first time.
 fn arrived(scratch: &Scratch) -> Vec<usize> {
     let mut known = HashSet::new();
@@ -97,12 +104,12 @@ fn events_reach_an_mqtt_broker_in_order_though_it_is_restarted() {
         "[daemon]\nshutdown_timeout = 15\n[log]\nlevel = warning\n[log daemon]\nlevel = info\n\
          [scheduler mqtt]\ntype = worker\n\
          cmd = mosquitto_pub -l -q 1 -h 127.0.0.1 -p {port} -t files\nack = no\nstart = eager\n\
-         [event_map map]\nIN_CLOSE_WRITE = mqtt\n[watch src]\npath = @/src\nevent_map = map\n"
+         [event_map map]\nIN_MOVED_TO = mqtt\n[watch src]\npath = @/src\nevent_map = map\n"
     );
     let mut daemon = Daemon::start_ready(&scratch, &config, &[]);
     let write = |range: std::ops::Range<usize>| {
         for number in range {
-            scratch.write(format!("src/{number}"), "");
+            create(&scratch, number);
         }
     };
     write(0..EVENTS / 3);
@@ -131,11 +138,11 @@ fn lines_wait_for_a_broker_that_is_not_there_yet() {
     let config = format!(
         "[daemon]\nshutdown_timeout = 15\n[scheduler mqtt]\ntype = worker\n\
          cmd = mosquitto_pub -l -q 1 -h 127.0.0.1 -p {port} -t files -r\nack = no\n\
-         [event_map map]\nIN_CLOSE_WRITE = mqtt\n[watch src]\npath = @/src\nevent_map = map\n"
+         [event_map map]\nIN_MOVED_TO = mqtt\n[watch src]\npath = @/src\nevent_map = map\n"
     );
     let mut daemon = Daemon::start_ready(&scratch, &config, &[]);
     for number in 0..100 {
-        scratch.write(format!("src/{number}"), "");
+        create(&scratch, number);
     }
     daemon.wait_lines(2, "worker ended");
     let broker = broker(&scratch, port);
