@@ -260,7 +260,6 @@ impl Engine {
             self.log_worker(Level::Warning, &logname, &name, message, &[text]);
             return;
         };
-        instance.unwritten.retain(|job| job.task_id() != answer.id);
         if let Some(pool) = self.workers.pool_of(id) {
             pool.failures = 0;
             pool.careful = false;
@@ -306,7 +305,7 @@ impl Engine {
         self.log_worker(level, &instance.logname, &instance.name, message, &[text]);
         let jobs = self.jobs_of(&instance);
         if error.temporary {
-            self.run_again_later(&jobs);
+            self.run_again_later(&jobs, false);
         } else {
             for job in jobs {
                 self.end_handed(job, Err(b"cannot start the worker".to_vec()), self.position);
@@ -339,14 +338,18 @@ impl Engine {
         for job in jobs.extract_if(.., |job| timed_out(self, job)).collect::<Vec<_>>() {
             self.end_handed(job, Err(b"its worker has ended".to_vec()), mark);
         }
-        self.run_again_later(&jobs);
+        let (unseen, seen): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| instance.unwritten.contains(job));
+        // Those that it cannot have seen stand behind the others.
+        self.run_again_later(&unseen, false);
+        self.run_again_later(&seen, true);
         let Some(sched) = sched.filter(|_| !stopping) else {
             self.lose(&instance.logname, &instance.name, &unread);
             return;
         };
         let pool = &mut self.workers.pools[sched];
         pool.unread.splice(0..0, unread);
-        pool.careful |= instance.ack && !jobs.is_empty();
+        pool.careful |= !seen.is_empty();
         if !instance.ack && lived >= STEADY_MS {
             pool.failures = 0;
         }
@@ -384,12 +387,13 @@ impl Engine {
         jobs.collect()
     }
 
-    /// Tasks whose instance is gone. Those that lost one before go behind all others.
-    fn run_again_later(&mut self, jobs: &[JobId]) {
+    /// Tasks whose instance is gone, oldest first. Suspects are those that it may have ended of: if that
+    /// happens to one again, it goes behind all others.
+    fn run_again_later(&mut self, jobs: &[JobId], suspects: bool) {
         for &job in jobs.iter().rev() {
             let Some(task) = self.tasks.get_mut(job) else { continue };
-            task.lost_workers = task.lost_workers.saturating_add(1);
-            let again = task.lost_workers > 1;
+            task.lost_workers = task.lost_workers.saturating_add(u8::from(suspects));
+            let again = suspects && task.lost_workers > 1;
             self.cancel_run_timer(job);
             self.log_task(Level::Warning, job, "task runs again: its worker has ended", &[]);
             let place = if again { self.tasks.last_place() } else { self.tasks.first_place() };

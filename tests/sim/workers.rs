@@ -22,6 +22,8 @@ struct Play {
     max_jobs: usize,
     timeout: bool,
     ack: bool,
+    /// One instance, and no delay: lines in the order of the events.
+    in_order: bool,
     files: Vec<Ino>,
 }
 
@@ -56,12 +58,14 @@ fn prepare(seed: u64) -> Play {
     let triggers = [(EventKind::CloseWrite, Trigger::Schedule(0))];
     let max_jobs = if scheduler.max_jobs == 0 { 4 } else { scheduler.max_jobs as usize };
     let timeout = scheduler.timeout_ms > 0;
+    let one = scheduler.action.worker().is_some_and(|worker| worker.instances == 1);
+    let in_order = one && scheduler.delay_ms == 0;
     let ack = scheduler.action.worker().is_some_and(|worker| worker.ack);
     let mut shell = Shell::new(config(WATCHED, vec![scheduler], &triggers), world, rng);
     shell.programs.trouble = shell.rng.below(30);
     shell.start();
     shell.settle();
-    Play { shell, max_jobs, timeout, ack, files }
+    Play { shell, max_jobs, timeout, ack, in_order, files }
 }
 
 impl Play {
@@ -79,6 +83,14 @@ impl Play {
             }
             _ => shell.tick(),
         }
+    }
+
+    /// Whether a task ran again for an event during its run, for which it keeps its number.
+    fn reruns(&self) -> bool {
+        let history = &self.shell.history;
+        history
+            .iter()
+            .any(|(_, one)| matches!(one, Happening::Said { message, .. } if message == "re-schedule task"))
     }
 
     fn run(&mut self) {
@@ -174,6 +186,20 @@ fn every_line_is_read_once_however_often_the_reader_dies() {
             |happening| matches!(happening, Happening::Said { message, .. } if message == "task finished"),
         );
         assert_eq!(read, ended);
+        if play.in_order {
+            let ids = |of: fn(&Happening) -> Option<u64>| -> Vec<u64> {
+                play.shell.history.iter().filter_map(|(_, happening)| of(happening)).collect()
+            };
+            let consumed = ids(|one| if let Happening::Consumed(id) = one { Some(*id) } else { None });
+            let told = ids(|one| match one {
+                Happening::Said { message, id, .. } if message == "task finished" => Some(*id),
+                _ => None,
+            });
+            assert_eq!(consumed, told, "out of order");
+            let mut sorted = consumed.clone();
+            sorted.sort_unstable();
+            assert!(play.reruns() || consumed == sorted, "not in the order of the events: {consumed:?}");
+        }
         lines.set(lines.get() + read);
     });
     assert!(lines.get() > 0 || std::env::var_os("SEED").is_some(), "nothing was read at all");
