@@ -28,7 +28,7 @@ churn: ## random changes to a watched tree, compared with the disk; SEED=1 SECON
 
 differential: build ## the same random changes for pyinotifyd (from PyPI) and rinotifyd; SEED=1 SEEDS=4 GROUPS=5
 	tests/differential.py --first $(or $(SEED),1) --seeds $(or $(SEEDS),4) --groups $(or $(GROUPS),5) \
-	    $(DIFFERENTIAL) $(RELEASE_BINARY)
+	    $(RELEASE_BINARY)
 
 demo: build ## run the shell-command example in a scratch directory and check what it did
 	tests/demo.sh $(RELEASE_BINARY)

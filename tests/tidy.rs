@@ -817,7 +817,9 @@ fn shown_lines(page: &str, section: &Section, variant: &str) -> String {
             chooser != Some(key.name) && (key.types.is_empty() || key.types.contains(&variant))
         });
         if belongs && !left_out.contains(&line) {
-            lines.push_str(&format!("{}\n", unescape(line)));
+            // A worker is started before there is a task.
+            let line = if variant == "worker" { line.replace(" {pathname}", "") } else { line.to_owned() };
+            lines.push_str(&format!("{}\n", unescape(&line)));
         }
     }
     lines
