@@ -23,13 +23,14 @@ mod report;
 mod setup;
 mod storm;
 mod tasks;
+mod worker;
 
 use lab::Lab;
 
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 10] = [
+const MEASUREMENTS: [Measurement; 11] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -39,6 +40,7 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("storm", storm::measure),
     ("setup", setup::measure),
     ("reload", reload::measure),
+    ("worker", worker::measure),
     ("files", files::measure),
 ];
 
