@@ -298,8 +298,8 @@ impl Engine {
         let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
         let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
         if self.options.dry_run {
-            let line = line.map(|line| ("line", line.trim_ascii_end().to_vec()));
-            let fields: Vec<_> = [("command", printable(&argv))].into_iter().chain(line).collect();
+            let mut fields = vec![("command", printable(&argv))];
+            fields.extend(line.map(|line| ("line", line.trim_ascii_end().to_vec())));
             self.log_task(Level::Info, job, "dry run", &fields);
             self.end_task(job, self.position);
             return;

@@ -45,15 +45,15 @@ pub struct WorkerId(pub(super) u32);
 pub struct Workers {
     /// By scheduler; empty for those that have none.
     pools: Vec<Pool>,
-    /// Instances of a configuration that is gone: they get no more tasks.
-    retired: Vec<Instance>,
+    instances: Vec<Instance>,
     last_id: u32,
 }
 
-/// The instances of one scheduler.
+/// What the instances of one scheduler have in common.
 #[derive(Debug, Default)]
 struct Pool {
-    instances: Vec<Instance>,
+    /// How many there are.
+    count: usize,
     /// Nothing is started before this.
     pause: Option<TimerId>,
     /// How many ended in a row without having been of use.
@@ -68,6 +68,8 @@ struct Pool {
 #[derive(Debug)]
 struct Instance {
     id: WorkerId,
+    /// Its scheduler. Without one, it is of a configuration that is gone, and gets no more tasks.
+    sched: Option<usize>,
     /// The scheduler's, and the number.
     name: String,
     logname: LogName,
@@ -105,54 +107,42 @@ impl Instance {
 }
 
 impl Workers {
-    fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.pools.iter().flat_map(|pool| &pool.instances).chain(&self.retired)
-    }
-
     fn get_mut(&mut self, id: WorkerId) -> Option<&mut Instance> {
-        let pools = self.pools.iter_mut().flat_map(|pool| &mut pool.instances);
-        pools.chain(&mut self.retired).find(|instance| instance.id == id)
+        self.instances.iter_mut().find(|instance| instance.id == id)
     }
 
-    /// Takes an instance out; tells its scheduler, if that is still there.
-    fn remove(&mut self, id: WorkerId) -> Option<(Option<usize>, Instance)> {
-        let at = |instances: &[Instance]| instances.iter().position(|instance| instance.id == id);
-        for (sched, pool) in self.pools.iter_mut().enumerate() {
-            if let Some(at) = at(&pool.instances) {
-                return Some((Some(sched), pool.instances.remove(at)));
-            }
+    fn remove(&mut self, id: WorkerId) -> Option<Instance> {
+        let at = self.instances.iter().position(|instance| instance.id == id)?;
+        let instance = self.instances.remove(at);
+        if let Some(sched) = instance.sched {
+            self.pools[sched].count -= 1;
         }
-        at(&self.retired).map(|at| (None, self.retired.remove(at)))
-    }
-
-    fn pool_of(&mut self, id: WorkerId) -> Option<&mut Pool> {
-        self.pools.iter_mut().find(|pool| pool.instances.iter().any(|instance| instance.id == id))
+        Some(instance)
     }
 
     /// The instance that has this task.
     pub fn holder(&self, job: JobId) -> Option<WorkerId> {
         let holds = |instance: &&Instance| instance.tasks.get(&job.task_id()) == Some(&job.slot());
-        self.instances().find(holds).map(|instance| instance.id)
+        self.instances.iter().find(holds).map(|instance| instance.id)
+    }
+
+    /// The instance of a scheduler with the least to do.
+    fn idlest(&self, sched: usize) -> Option<&Instance> {
+        let of = self.instances.iter().filter(|one| one.sched == Some(sched) && one.takes());
+        of.min_by_key(|instance| instance.tasks.len())
     }
 
     /// Whether a worker's scheduler, of which so many tasks run, can hand over another one.
     pub fn have_room(&self, sched: usize, worker: &Worker, running: usize, max_jobs: usize) -> bool {
         let Some(pool) = self.pools.get(sched) else { return false };
         let max_jobs = if pool.careful { 1 } else { max_jobs };
-        running < max_jobs && (pool.may_start(worker) || pool.instances.iter().any(Instance::takes))
+        running < max_jobs && (pool.may_start(worker) || self.idlest(sched).is_some())
     }
 }
 
 impl Pool {
     fn may_start(&self, worker: &Worker) -> bool {
-        self.pause.is_none() && self.instances.len() < worker.instances as usize
-    }
-
-    /// The instance with the least to do, unless another one had better be started.
-    fn idlest(&self, worker: &Worker) -> Option<WorkerId> {
-        let idlest = self.instances.iter().filter(|instance| instance.takes());
-        let idlest = idlest.min_by_key(|instance| instance.tasks.len())?;
-        (idlest.tasks.is_empty() || !self.may_start(worker)).then_some(idlest.id)
+        self.pause.is_none() && self.count < worker.instances as usize
     }
 }
 
@@ -187,8 +177,10 @@ impl Engine {
         let pool = &mut self.workers.pools[sched];
         let first = std::mem::take(&mut pool.unread);
         pool.starts += 1;
-        pool.instances.push(Instance {
+        pool.count += 1;
+        self.workers.instances.push(Instance {
             id,
+            sched: Some(sched),
             name: name.clone(),
             logname: scheduler.logname.clone(),
             ack: worker.ack,
@@ -217,8 +209,13 @@ impl Engine {
     /// Gives a task that runs from now on to an instance.
     pub(super) fn hand(&mut self, job: JobId, sched: usize, scheduler: &Scheduler, line: Vec<u8>) {
         let Some(worker) = scheduler.action.worker() else { return };
-        let idlest = self.workers.pools[sched].idlest(worker);
-        let id = idlest.unwrap_or_else(|| self.start_worker(sched, scheduler, worker));
+        // A further instance had better be started if none is idle.
+        let busy = self.workers.pools[sched].may_start(worker);
+        let idlest = self.workers.idlest(sched).filter(|one| one.tasks.is_empty() || !busy);
+        let id = match idlest.map(|instance| instance.id) {
+            Some(id) => id,
+            None => self.start_worker(sched, scheduler, worker),
+        };
         if let Some(instance) = self.workers.get_mut(id) {
             instance.tasks.insert(job.task_id(), job.slot());
             instance.unwritten.push_back(job);
@@ -228,17 +225,13 @@ impl Engine {
 
     /// So many further lines are in the instance's pipe.
     pub(super) fn on_written(&mut self, id: WorkerId, count: usize) {
-        let Some(instance) = self.workers.get_mut(id) else { return };
-        let count = count.min(instance.unwritten.len());
-        let jobs: Vec<_> = instance.unwritten.drain(..count).collect();
-        if instance.ack {
-            return;
-        }
-        for job in jobs {
-            if let Some(instance) = self.workers.get_mut(id) {
+        for _ in 0..count {
+            let Some(instance) = self.workers.get_mut(id) else { return };
+            let Some(job) = instance.unwritten.pop_front() else { return };
+            if !instance.ack {
                 instance.tasks.remove(&job.task_id());
+                self.end_handed(job, Ok(()), self.position);
             }
-            self.end_handed(job, Ok(()), self.position);
         }
         self.close_if_retired(id);
     }
@@ -246,21 +239,22 @@ impl Engine {
     /// The instance has written a line.
     pub(super) fn on_line(&mut self, id: WorkerId, line: &[u8], cut: u64, mark: u64) {
         let Some(instance) = self.workers.get_mut(id) else { return };
-        let (logname, name) = (instance.logname.clone(), instance.name.clone());
-        let text = ("line", line.to_vec());
-        let Some(answer) = Answer::parse(line) else {
-            let cut = ("bytes_cut", cut.to_string().into_bytes());
-            let fields = [text, cut];
-            let shown = if fields[1].1 == b"0" { &fields[..1] } else { &fields };
-            self.log_worker(Level::Info, &logname, &name, "output", shown);
+        let sched = instance.sched;
+        let answer = Answer::parse(line);
+        let slot = answer.and_then(|answer| instance.tasks.remove(&answer.id));
+        let (Some(answer), Some(slot)) = (answer, slot) else {
+            let (level, message) = match answer {
+                None => (Level::Info, "output"),
+                Some(_) => (Level::Warning, "worker answers for a task that it does not have"),
+            };
+            let (logname, name) = (instance.logname.clone(), instance.name.clone());
+            let fields = [("line", line.to_vec()), ("bytes_cut", cut.to_string().into_bytes())];
+            let shown = if cut == 0 { &fields[..1] } else { &fields };
+            self.log_worker(level, &logname, &name, message, shown);
             return;
         };
-        let Some(slot) = instance.tasks.remove(&answer.id) else {
-            let message = "worker answers for a task that it does not have";
-            self.log_worker(Level::Warning, &logname, &name, message, &[text]);
-            return;
-        };
-        if let Some(pool) = self.workers.pool_of(id) {
+        if let Some(sched) = sched {
+            let pool = &mut self.workers.pools[sched];
             pool.failures = 0;
             pool.careful = false;
         }
@@ -295,7 +289,7 @@ impl Engine {
     }
 
     pub(super) fn on_worker_not_started(&mut self, id: WorkerId, error: &StartError) {
-        let Some((sched, instance)) = self.workers.remove(id) else { return };
+        let Some(instance) = self.workers.remove(id) else { return };
         let text = ("error", error.text.clone().into_bytes());
         let (level, message) = if error.temporary {
             (Level::Warning, "cannot start the worker now; trying again")
@@ -311,9 +305,9 @@ impl Engine {
                 self.end_handed(job, Err(b"cannot start the worker".to_vec()), self.position);
             }
         }
-        let Some(sched) = sched else { return };
+        let Some(sched) = instance.sched else { return };
         let pool = &mut self.workers.pools[sched];
-        pool.unread.splice(0..0, instance.first);
+        pool.unread = [instance.first, std::mem::take(&mut pool.unread)].concat();
         // A lazy one fails each task as it comes, like any program that is not there.
         let eager = self.config.schedulers[sched].action.worker().is_some_and(|worker| worker.eager);
         if error.temporary || eager || !pool.unread.is_empty() {
@@ -324,31 +318,32 @@ impl Engine {
     /// The instance has ended, and everything that it wrote was told. `unread` are whole lines of
     /// finished tasks that it left in its pipe.
     pub(super) fn on_worker_ended(&mut self, id: WorkerId, status: ExitStatus, mark: u64, unread: Vec<u8>) {
-        let Some((sched, instance)) = self.workers.remove(id) else { return };
+        let Some(instance) = self.workers.remove(id) else { return };
         if let Some(timer) = instance.timer {
             self.wheel.cancel(timer);
         }
         self.log_end(&instance, status);
         let lived = self.now - instance.started_at;
-        let mut jobs = self.jobs_of(&instance);
         let stopping = matches!(self.phase, Phase::Terminating | Phase::Killing);
-        let timed_out = |engine: &mut Self, job: &JobId| {
-            stopping || engine.tasks.run_mut(*job).is_some_and(|run| run.terminated)
-        };
-        for job in jobs.extract_if(.., |job| timed_out(self, job)).collect::<Vec<_>>() {
-            self.end_handed(job, Err(b"its worker has ended".to_vec()), mark);
-        }
-        let (unseen, seen): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|job| instance.unwritten.contains(job));
         // Those that it cannot have seen stand behind the others.
+        let (mut seen, mut unseen) = (Vec::new(), Vec::new());
+        for job in self.jobs_of(&instance) {
+            if stopping || self.tasks.run_mut(job).is_some_and(|run| run.terminated) {
+                self.end_handed(job, Err(b"its worker has ended".to_vec()), mark);
+            } else if instance.unwritten.contains(&job) {
+                unseen.push(job);
+            } else {
+                seen.push(job);
+            }
+        }
         self.run_again_later(&unseen, false);
         self.run_again_later(&seen, true);
-        let Some(sched) = sched.filter(|_| !stopping) else {
+        let Some(sched) = instance.sched.filter(|_| !stopping) else {
             self.lose(&instance.logname, &instance.name, &unread);
             return;
         };
         let pool = &mut self.workers.pools[sched];
-        pool.unread.splice(0..0, unread);
+        pool.unread = [unread, std::mem::take(&mut pool.unread)].concat();
         pool.careful |= !seen.is_empty();
         if !instance.ack && lived >= STEADY_MS {
             pool.failures = 0;
@@ -478,8 +473,8 @@ impl Engine {
 
     /// An instance of an old configuration that has nothing left to do.
     fn close_if_retired(&mut self, id: WorkerId) {
-        let done = |instance: &Instance| instance.id == id && instance.tasks.is_empty();
-        if self.workers.retired.iter().any(done) {
+        let done = |instance: &mut Instance| instance.sched.is_none() && instance.tasks.is_empty();
+        if self.workers.get_mut(id).is_some_and(done) {
             self.advance(id, Stage::Closed);
         }
     }
@@ -488,27 +483,37 @@ impl Engine {
     /// are closed when they have answered.
     pub(super) fn move_workers(&mut self, old_config: &Config) {
         let mut old = std::mem::take(&mut self.workers.pools);
-        for pause in old.iter_mut().filter_map(|pool| pool.pause.take()) {
-            // The administrator may have mended the program.
-            self.wheel.cancel(pause);
-        }
         let config = Rc::clone(&self.config);
-        for scheduler in &config.schedulers {
-            let same = |old: &Scheduler| old.name == scheduler.name && old.action == scheduler.action;
-            let kept = old_config.schedulers.iter().position(same).and_then(|at| old.get_mut(at));
-            let mut pool = kept.map(std::mem::take).unwrap_or_default();
-            for instance in &mut pool.instances {
-                instance.logname = scheduler.logname.clone();
+        let same = |old: &Scheduler, new: &Scheduler| {
+            old.name == new.name
+                && new.action.worker().is_some()
+                && old.action.worker() == new.action.worker()
+        };
+        // By the old number, the new one.
+        let places: Vec<_> = old_config
+            .schedulers
+            .iter()
+            .map(|old| config.schedulers.iter().position(|new| same(old, new)))
+            .collect();
+        self.workers.pools.resize_with(config.schedulers.len(), Pool::default);
+        for ((pool, place), scheduler) in old.iter_mut().zip(&places).zip(&old_config.schedulers) {
+            if let Some(pause) = pool.pause.take() {
+                // The administrator may have mended the program.
+                self.wheel.cancel(pause);
             }
-            self.workers.pools.push(pool);
+            match place {
+                Some(place) => self.workers.pools[*place] = std::mem::take(pool),
+                None => self.pass_on(scheduler, std::mem::take(&mut pool.unread)),
+            }
         }
-        for (pool, scheduler) in old.into_iter().zip(&old_config.schedulers) {
-            self.pass_on(scheduler, pool.unread);
-            for instance in pool.instances {
-                let id = instance.id;
-                self.workers.retired.push(instance);
-                self.close_if_retired(id);
+        let ids: Vec<_> = self.workers.instances.iter().map(|instance| instance.id).collect();
+        for id in ids {
+            let Some(instance) = self.workers.get_mut(id) else { continue };
+            instance.sched = instance.sched.and_then(|sched| places[sched]);
+            if let Some(sched) = instance.sched {
+                instance.logname = config.schedulers[sched].logname.clone();
             }
+            self.close_if_retired(id);
         }
         self.start_workers();
     }
@@ -546,7 +551,7 @@ impl Engine {
     }
 
     fn advance_all(&mut self, stage: Stage) -> bool {
-        let ids: Vec<_> = self.workers.instances().map(|instance| instance.id).collect();
+        let ids: Vec<_> = self.workers.instances.iter().map(|instance| instance.id).collect();
         for &id in &ids {
             self.advance(id, stage);
         }
@@ -555,14 +560,15 @@ impl Engine {
 
     pub(super) fn log_workers_status(&mut self) {
         let config = Rc::clone(&self.config);
-        for (scheduler, pool) in config.schedulers.iter().zip(&self.workers.pools) {
+        for (sched, (scheduler, pool)) in config.schedulers.iter().zip(&self.workers.pools).enumerate() {
             if scheduler.action.worker().is_none() {
                 continue;
             }
-            let tasks: usize = pool.instances.iter().map(|instance| instance.tasks.len()).sum();
+            let own = self.workers.instances.iter().filter(|instance| instance.sched == Some(sched));
+            let tasks: usize = own.map(|instance| instance.tasks.len()).sum();
             let record = Record::asked_for(&scheduler.logname, "status of worker")
                 .field("worker", &scheduler.name)
-                .field("instances", pool.instances.len().to_string())
+                .field("instances", pool.count.to_string())
                 .field("starts", pool.starts.to_string())
                 .field("unanswered", tasks.to_string());
             self.out.push(Effect::Log(record));

@@ -3,7 +3,6 @@
 //! A worker that does not read never makes the daemon wait: its pipe does not block, and what does
 //! not fit stays in a buffer, which the engine keeps short.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -39,13 +38,15 @@ pub enum Flushed {
 #[derive(Debug, Default)]
 pub struct Workers {
     buffer: Vec<u8>,
-    running: HashMap<WorkerId, Pipes>,
+    /// A few, so that a search is as good as a table.
+    running: Vec<Pipes>,
     /// Those with lines that nobody has tried to write.
     fresh: Vec<WorkerId>,
 }
 
 #[derive(Debug)]
 struct Pipes {
+    id: WorkerId,
     input: Option<InputPipe>,
     answers: Option<Answers>,
 }
@@ -75,6 +76,10 @@ struct Answers {
 }
 
 impl Workers {
+    fn get_mut(&mut self, id: WorkerId) -> Option<&mut Pipes> {
+        self.running.iter_mut().find(|pipes| pipes.id == id)
+    }
+
     /// Starts a worker.
     ///
     /// # Errors
@@ -130,14 +135,14 @@ impl Workers {
             sent: (!start.ack).then(Vec::new),
         };
         self.buffer.resize(READ_SIZE, 0);
-        self.running.insert(start.id, Pipes { input: Some(input), answers });
+        self.running.push(Pipes { id: start.id, input: Some(input), answers });
         self.fresh.push(start.id);
         Ok(())
     }
 
     /// Takes a line to be written by [`Workers::flush`].
     pub fn hand(&mut self, id: WorkerId, line: &[u8]) {
-        if let Some(input) = self.running.get_mut(&id).and_then(|pipes| pipes.input.as_mut()) {
+        if let Some(input) = self.get_mut(id).and_then(|pipes| pipes.input.as_mut()) {
             input.buffer.extend_from_slice(line);
             if !self.fresh.contains(&id) {
                 self.fresh.push(id);
@@ -158,7 +163,7 @@ impl Workers {
 
     /// Writes what fits.
     pub fn flush(&mut self, reactor: &mut Reactor, id: WorkerId) -> Option<Flushed> {
-        let pipes = self.running.get_mut(&id)?;
+        let pipes = self.get_mut(id)?;
         let input = pipes.input.as_mut().filter(|input| !input.broken)?;
         let lines = input.write();
         let full = !input.buffer.is_empty();
@@ -182,7 +187,7 @@ impl Workers {
     pub fn close(&mut self, children: &mut Children, id: WorkerId) {
         // It may end in its own way, and leave behind what it likes.
         children.doom(Child::Worker(id), false);
-        if let Some(input) = self.running.get_mut(&id).and_then(|pipes| pipes.input.as_mut()) {
+        if let Some(input) = self.get_mut(id).and_then(|pipes| pipes.input.as_mut()) {
             input.closing = true;
             self.fresh.push(id);
         }
@@ -197,13 +202,14 @@ impl Workers {
         queued: impl Fn() -> usize,
         mut give: impl FnMut(Line<'_>, usize),
     ) -> bool {
-        let Some(pipes) = self.running.get_mut(&id) else { return false };
+        let Self { running, buffer, .. } = self;
+        let Some(pipes) = running.iter_mut().find(|pipes| pipes.id == id) else { return false };
         let Some(answers) = &mut pipes.answers else { return false };
-        let ended = match answers.pipe.read(&mut self.buffer) {
+        let ended = match answers.pipe.read(buffer) {
             Ok(0) => true,
             Ok(count) => {
                 let queued = queued();
-                answers.lines.push(&self.buffer[..count], |line| give(line, queued));
+                answers.lines.push(&buffer[..count], |line| give(line, queued));
                 false
             }
             Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
@@ -218,14 +224,16 @@ impl Workers {
 
     /// Whether a worker that has ended may have left answers.
     pub fn has_answers(&self, id: WorkerId) -> bool {
-        let answers = self.running.get(&id).and_then(|pipes| pipes.answers.as_ref());
+        let answers =
+            self.running.iter().find(|pipes| pipes.id == id).and_then(|pipes| pipes.answers.as_ref());
         answers.is_some_and(|answers| process::unread(&answers.pipe).is_ok_and(|count| count > 0))
     }
 
     /// Forgets a worker that has ended. Returns the lines that it had not read, of those that were told
     /// as written.
     pub fn end(&mut self, reactor: &mut Reactor, id: WorkerId) -> Vec<u8> {
-        let Some(Pipes { input, answers }) = self.running.remove(&id) else { return Vec::new() };
+        let Some(at) = self.running.iter().position(|pipes| pipes.id == id) else { return Vec::new() };
+        let Pipes { input, answers, .. } = self.running.remove(at);
         if let Some(answers) = answers {
             reactor.remove(answers.token, &answers.pipe);
         }
