@@ -147,9 +147,7 @@ impl Engine {
         }
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Warning, job, "task terminated: shutdown", &[]);
-            if self.workers.holder(job).is_none() {
-                self.end_run(job, Signal::Terminate);
-            }
+            self.end_run(job, Signal::Terminate);
         }
         self.terminate_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
@@ -159,9 +157,7 @@ impl Engine {
         self.phase = Phase::Killing;
         for job in self.tasks.select(&|task| task.state == State::Running) {
             self.log_task(Level::Error, job, "task killed: shutdown", &[]);
-            if self.workers.holder(job).is_none() {
-                self.end_run(job, Signal::Kill);
-            }
+            self.end_run(job, Signal::Kill);
         }
         self.kill_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);

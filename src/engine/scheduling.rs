@@ -380,31 +380,40 @@ impl Engine {
         let Some(job) = self.tasks.by_slot(slot) else { return };
         let Some(run) = self.tasks.run_mut(job) else { return };
         run.timer = None;
-        if self.on_worker_timeout(job) {
-            return;
-        }
-        let Some(run) = self.tasks.run_mut(job) else { return };
         if run.terminated {
             self.log_task(Level::Error, job, "task ignores SIGTERM, killed", &[]);
             self.out.push(Effect::Signal { job, signal: Signal::Kill });
         } else {
-            self.log_task(Level::Error, job, "task timed out, terminated", &[]);
+            let has_worker = self.workers.holder(job).is_some();
+            let whom = if has_worker {
+                "task timed out, its worker is terminated"
+            } else {
+                "task timed out, terminated"
+            };
+            self.log_task(Level::Error, job, whom, &[]);
             self.terminate(job);
         }
     }
 
     /// Tells what runs to end.
     pub(super) fn end_run(&mut self, job: JobId, signal: Signal) {
+        if self.workers.holder(job).is_some() {
+            // The worker is told, once for all its tasks.
+            return;
+        }
         let operates = self.tasks.get(job).is_some_and(|task| self.is_operation(task));
         self.out.push(if operates { Effect::Abort(job) } else { Effect::Signal { job, signal } });
     }
 
     /// SIGTERM now, SIGKILL if that does not help.
     pub(super) fn terminate(&mut self, job: JobId) {
-        self.out.push(Effect::Signal { job, signal: Signal::Terminate });
         if let Some(run) = self.tasks.run_mut(job) {
             run.terminated = true;
         }
+        if self.terminate_worker_of(job) {
+            return;
+        }
+        self.out.push(Effect::Signal { job, signal: Signal::Terminate });
         let timer = self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Timeout(job.slot()));
         self.set_run_timer(job, timer);
     }

@@ -422,13 +422,9 @@ impl Engine {
         self.start_workers();
     }
 
-    /// A task was not answered in time: its worker hangs. Tells whether the task has a worker.
-    pub(super) fn on_worker_timeout(&mut self, job: JobId) -> bool {
+    /// A task is to end, and only the end of its worker ends it. Tells whether it has one.
+    pub(super) fn terminate_worker_of(&mut self, job: JobId) -> bool {
         let Some(id) = self.workers.holder(job) else { return false };
-        if let Some(run) = self.tasks.run_mut(job) {
-            run.terminated = true;
-        }
-        self.log_task(Level::Error, job, "task timed out, its worker is terminated", &[]);
         self.advance(id, Stage::Terminated);
         true
     }
