@@ -502,13 +502,13 @@ impl Engine {
                 None => self.pass_on(scheduler, std::mem::take(&mut pool.unread)),
             }
         }
-        let ids: Vec<_> = self.workers.instances.iter().map(|instance| instance.id).collect();
-        for id in ids {
-            let Some(instance) = self.workers.get_mut(id) else { continue };
+        for at in 0..self.workers.instances.len() {
+            let instance = &mut self.workers.instances[at];
             instance.sched = instance.sched.and_then(|sched| places[sched]);
             if let Some(sched) = instance.sched {
                 instance.logname = config.schedulers[sched].logname.clone();
             }
+            let id = instance.id;
             self.close_if_retired(id);
         }
         self.start_workers();
@@ -547,11 +547,10 @@ impl Engine {
     }
 
     fn advance_all(&mut self, stage: Stage) -> bool {
-        let ids: Vec<_> = self.workers.instances.iter().map(|instance| instance.id).collect();
-        for &id in &ids {
-            self.advance(id, stage);
+        for at in 0..self.workers.instances.len() {
+            self.advance(self.workers.instances[at].id, stage);
         }
-        ids.is_empty()
+        self.workers.instances.is_empty()
     }
 
     pub(super) fn log_workers_status(&mut self) {
