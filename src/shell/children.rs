@@ -234,11 +234,8 @@ impl Children {
 
     /// What is left of the child's process group when it ends is killed, or left alone.
     pub fn doom(&mut self, child: Child, doomed: bool) {
-        if doomed {
-            self.doomed.insert(child)
-        } else {
-            self.doomed.remove(&child)
-        };
+        self.doomed.remove(&child);
+        self.doomed.extend(doomed.then_some(child));
     }
 
     /// Sends a signal to a child's process group, if it still runs.

@@ -93,8 +93,16 @@ impl Workers {
     ) -> Result<(), StartError> {
         let failed = |errno| start_error("pipe", errno);
         let (stdin, tasks) = children.make_pipe(reactor, process::input_pipe).map_err(failed)?;
-        let answers =
-            if start.ack { Some(children.make_pipe(reactor, process::pipe).map_err(failed)?) } else { None };
+        let (mut answers, mut stdout) = (None, None);
+        if start.ack {
+            let (read, write) = children.make_pipe(reactor, process::pipe).map_err(failed)?;
+            let pipe = File::from(read);
+            // A place in epoll first: without it nobody would hear the answers.
+            let token = reactor.add(&pipe, Source::Answers(start.id), Interest::READ);
+            let token = token.map_err(|errno| start_error("epoll_ctl", errno))?;
+            answers = Some(Answers { pipe, token, lines: Lines::default() });
+            stdout = Some(write);
+        }
         let child = Child::Worker(start.id);
         let program = Program {
             child,
@@ -104,18 +112,7 @@ impl Workers {
             logname: &start.logname,
             label: ("worker", start.name.clone()),
             stdin: Some(stdin.as_fd()),
-            stdout: answers.as_ref().map(|(_, write)| write.as_fd()),
-        };
-        // A place in epoll first: without it nobody would hear the answers.
-        let answers = match answers.as_ref().map(|(read, _)| read.try_clone()) {
-            None => None,
-            Some(read) => {
-                let pipe = File::from(read.map_err(|error| unheard(&error.to_string()))?);
-                let source = Source::Answers(start.id);
-                let token =
-                    reactor.add(&pipe, source, Interest::READ).map_err(|errno| unheard(errno.desc()))?;
-                Some(Answers { pipe, token, lines: Lines::default() })
-            }
+            stdout: stdout.as_ref().map(AsFd::as_fd),
         };
         if let Err(error) = children.launch(reactor, program) {
             if let Some(answers) = answers {
@@ -292,10 +289,6 @@ impl InputPipe {
         unread.truncate(end);
         unread
     }
-}
-
-fn unheard(reason: &str) -> StartError {
-    StartError { temporary: true, text: format!("epoll_ctl: {reason}") }
 }
 
 #[cfg(test)]

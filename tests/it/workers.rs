@@ -35,6 +35,13 @@ fn start(script: &str, options: &str) -> (Scratch, Daemon) {
     (scratch, daemon)
 }
 
+/// Makes a file by renaming. When it was closed is no order: another thread that starts a program holds
+/// it open a moment longer.
+fn create(scratch: &Scratch, name: &str) {
+    scratch.write("new", "");
+    scratch.rename("new", format!("src/{name}"));
+}
+
 /// What the test notes in `ran`, sorted.
 fn ran(scratch: &Scratch) -> Vec<String> {
     let mut lines = scratch.lines("ran");
@@ -301,7 +308,7 @@ fn a_worker_that_dies_is_replaced_and_its_tasks_run_again() {
     let (scratch, mut daemon) = start(script, "max_jobs = 4");
     scratch.write("good", scratch.expand(GOOD));
     for number in 1..=4 {
-        scratch.write(format!("src/{number}"), "");
+        create(&scratch, &number.to_string());
     }
     daemon.wait_lines(4, "task finished");
     let line = daemon.wait_line("worker ended worker=run/1");
@@ -476,7 +483,7 @@ fn a_worker_that_does_not_read_holds_up_nobody() {
     let (scratch, mut daemon) = start(script, "ack = no\nmax_jobs = 100000");
     let long = "x".repeat(200);
     for number in 0..2_000 {
-        scratch.write(format!("src/{long}{number}"), "");
+        create(&scratch, &format!("{long}{number}"));
     }
     wait_taken(&mut daemon, 2_000);
     let status = daemon.status();
@@ -698,8 +705,8 @@ fn while_running_and_singlejob_are_as_for_commands() {
         assert_eq!(scratch.lines("ran").len(), expected);
     }
     let (scratch, mut daemon) = start(GOOD, "singlejob = yes\ndelay = 300ms");
-    scratch.write("src/1", "");
-    scratch.write("src/2", "");
+    create(&scratch, "1");
+    create(&scratch, "2");
     daemon.wait_log("task finished");
     daemon.stop();
     assert_eq!(scratch.read("ran"), "2\n");
