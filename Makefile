@@ -20,10 +20,10 @@ export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help build test churn demo smoke bench static size deb install uninstall clean
+.PHONY: help build test churn differential demo smoke bench static size deb install uninstall clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 16
 
 build: ## the release binary, linked against the system's C library (the default)
 	$(CARGO) build --release --locked
@@ -37,6 +37,10 @@ test: ## everything that has to pass: format, lints, all tests
 churn: ## random changes to a watched tree, compared with the disk; SEED=1 SECONDS=60
 	CHURN_SEED=$(or $(SEED),1) CHURN_SECONDS=$(or $(SECONDS),60) \
 	    $(CARGO) test --locked --test churn -- --nocapture
+
+differential: build ## the same random changes for pyinotifyd (from PyPI) and rinotifyd; SEED=1 SEEDS=4 GROUPS=5
+	tests/differential.py --first $(or $(SEED),1) --seeds $(or $(SEEDS),4) --groups $(or $(GROUPS),5) \
+	    $(RELEASE_BINARY)
 
 demo: build ## run the shell-command example in a scratch directory and check what it did
 	tests/demo.sh $(RELEASE_BINARY)

@@ -27,6 +27,7 @@ mod start;
 mod storm;
 mod tasks;
 mod trees;
+mod worker;
 
 use std::path::Path;
 
@@ -35,7 +36,7 @@ use lab::Lab;
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 14] = [
+const MEASUREMENTS: [Measurement; 15] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -49,6 +50,7 @@ const MEASUREMENTS: [Measurement; 14] = [
     ("trees", trees::measure),
     ("overflow", overflow::measure),
     ("reload", reload::measure),
+    ("worker", worker::measure),
     ("files", files::measure),
 ];
 

@@ -26,6 +26,7 @@ impl Lab {
         for name in ["reader", "spawn", "table", "mover"] {
             compile(&programs, name, &["-static"]);
         }
+        compile(&programs, "worker", &["-static"]);
         compile(&programs, "child", &["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]);
         Self {
             binary: binary(),

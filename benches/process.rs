@@ -68,6 +68,13 @@ impl Process {
         (process, ready - start)
     }
 
+    /// Starts another daemon, and does not wait for it.
+    pub fn peer(program: &Path, args: &[&std::ffi::OsStr]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args);
+        Self::start(command, false)
+    }
+
     /// Starts a C program and waits until it watches.
     pub fn program(lab: &Lab, name: &str, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Self {
         let mut command = Command::new(lab.program(name));

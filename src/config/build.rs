@@ -3,6 +3,7 @@
 //! Every function here returns something even when a value is bad, so that all errors are found;
 //! what is built is thrown away by `load` as soon as there was one error.
 
+use std::ffi::CString;
 use std::sync::Arc;
 
 use super::command;
@@ -16,7 +17,8 @@ use super::schema::{self, Kind};
 use super::suggest;
 use super::value::{self, Bad};
 use super::{
-    Action, Address, Config, Daemon, EventMap, Output, Run, Scheduler, Syslog, Trigger, Watch, WhileRunning,
+    Action, Address, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Syslog, Trigger, Watch,
+    WhileRunning, Worker,
 };
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
@@ -171,8 +173,31 @@ fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<A
             }
             report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })
         }
+        "worker" => worker(fields, item, run, out).map(Action::Worker),
         _ => None,
     }
+}
+
+/// Its words are those of an exec command, without placeholders: it is started before there is a task.
+fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Option<Worker> {
+    for bad in command::placeholders(&item.bytes) {
+        out.error(item.span.part(bad.range), bad.message);
+    }
+    if let Some(bad) = command::shell_operator(&item.bytes) {
+        out.warning(item.span.part(bad.range), bad.message);
+    }
+    let worker = Worker {
+        words: Vec::new(),
+        run,
+        instances: fields.number("instances", out),
+        format: if fields.choice("format", out) == "json" { Format::Json } else { Format::Tab },
+        ack: fields.flag("ack", out),
+        eager: fields.choice("start", out) == "eager",
+    };
+    let words = report(item, command::split(&item.bytes), out)?;
+    // The configuration holds no NUL.
+    let word = |word: &Template| CString::new(word.literal().unwrap_or_default()).unwrap_or_default();
+    Some(Worker { words: words.iter().map(word).collect(), ..worker })
 }
 
 fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {

@@ -138,6 +138,19 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
     found
 }
 
+/// Placeholders in a command that is started before there is a task.
+pub fn placeholders(text: &[u8]) -> Vec<Bad> {
+    let mut found = Vec::new();
+    for at in 0..text.len() {
+        let named = Placeholder::ALL.iter().find(|(_, name)| text[at..].starts_with(name.as_bytes()));
+        if let Some((_, name)) = named {
+            let message = format!("{name} has no value here: a worker gets its tasks on standard input");
+            found.push(Bad { message, range: at..at + name.len() });
+        }
+    }
+    found
+}
+
 /// Placeholders of a shell command that stand where quoting cannot protect their values: a file
 /// called `$(id)` or `` `id` `` could run a command there. Each value is quoted with single quotes,
 /// which is safe wherever sh reads a word, and only there.

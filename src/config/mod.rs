@@ -25,6 +25,7 @@ pub mod suggest;
 mod usage;
 mod value;
 
+use std::ffi::CString;
 use std::fmt;
 use std::sync::Arc;
 
@@ -189,6 +190,8 @@ pub enum Action {
         /// In the order in which they are asked.
         rules: Vec<Arc<Rule>>,
     },
+    /// A line to a program that is kept running.
+    Worker(Worker),
 }
 
 impl Action {
@@ -196,8 +199,17 @@ impl Action {
     #[must_use]
     pub fn run(&self) -> Option<&Run> {
         match self {
-            Self::Shell { run, .. } | Self::Exec { run, .. } => Some(run),
+            Self::Shell { run, .. } | Self::Exec { run, .. } | Self::Worker(Worker { run, .. }) => Some(run),
             Self::Files { .. } => None,
+        }
+    }
+
+    /// The program that is kept running, if there is one.
+    #[must_use]
+    pub fn worker(&self) -> Option<&Worker> {
+        match self {
+            Self::Worker(worker) => Some(worker),
+            _ => None,
         }
     }
 }
@@ -265,6 +277,32 @@ impl FileAction {
             Self::Delete => "delete",
         }
     }
+}
+
+/// A program that is kept running and gets tasks as lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// The program and its arguments; at least one word.
+    pub words: Vec<CString>,
+    /// How it is set up.
+    pub run: Run,
+    /// How many of it run at once.
+    pub instances: u32,
+    /// How a task is written.
+    pub format: Format,
+    /// It answers each task; otherwise a task is done when its line is written.
+    pub ack: bool,
+    /// It is started with the daemon, not with the first task.
+    pub eager: bool,
+}
+
+/// `format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Fields between tabs.
+    Tab,
+    /// One JSON object a line.
+    Json,
 }
 
 /// How a child is set up.

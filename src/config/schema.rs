@@ -160,7 +160,9 @@ const WORKER: &[&str] = &["worker"];
 const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
 /// More threads than this do not make a disk faster.
 const THREADS: Value = Value::Number { min: 1, max: 64 };
-const POSITIVE: Value = Value::Number { min: 1, max: JOBS_MAX };
+/// The most programs of one worker scheduler: far more than anybody needs, and few enough for a slip of
+/// the finger not to fill the process table.
+const INSTANCES: Value = Value::Number { min: 1, max: 1_000 };
 
 const LEVELS: Value =
     Value::Choice(&[now("debug"), now("info"), now("warning"), now("error"), now("critical")]);
@@ -259,7 +261,7 @@ const SCHEDULER_KEYS: &[Key] = &[
     key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event").only(PROGRAMS),
     key("max_jobs", COUNT, "0", "tasks at once; 0 = only the daemon's limit"),
     key("while_running", WHILE_RUNNING, "rerun", "what events for a path do while its task runs"),
-    key("timeout", Value::Duration, "0", "a task that runs longer is terminated; 0 = never").only(CHILDREN),
+    key("timeout", Value::Duration, "0", "a task that runs longer is terminated; 0 = never").only(PROGRAMS),
     key("logname", Value::Name, "", "log name; the section's name unless set"),
     key("user", Value::User, "", "run as this user; needs root").only(PROGRAMS),
     key("group", Value::Group, "", "run with this primary group; needs root").only(PROGRAMS),
@@ -278,10 +280,10 @@ const SCHEDULER_KEYS: &[Key] = &[
         .later()
         .only(CHILDREN),
     key("rules", Value::Rules, "", "the first that matches is executed").list().required().only(FILES),
-    key("instances", POSITIVE, "1", "how many worker programs").later().only(WORKER),
-    key("format", FORMAT, "text", "how a task is written to the worker").later().only(WORKER),
-    key("ack", Value::Flag, "yes", "the worker answers each task").later().only(WORKER),
-    key("start", START, "boot", "when the worker is started").later().only(WORKER),
+    key("instances", INSTANCES, "1", "how many programs are kept running").only(WORKER),
+    key("format", FORMAT, "tab", "how a task is written to the worker").only(WORKER),
+    key("ack", Value::Flag, "yes", "the worker answers each task").only(WORKER),
+    key("start", START, "lazy", "start the worker with the first task, or with the daemon").only(WORKER),
 ];
 
 const RULE_KEYS: &[Key] = &[
@@ -343,11 +345,11 @@ pub fn facility_number(word: &str) -> u8 {
     u8::try_from(if at < 12 { at } else { at + 4 }).unwrap_or_default()
 }
 
-const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), later("worker")]);
+const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), now("worker")]);
 const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
 const OUTPUT: Value = Value::Choice(&[now("log"), now("inherit"), now("null")]);
-const FORMAT: Value = Value::Choice(&[later("text"), later("json")]);
-const START: Value = Value::Choice(&[later("boot"), later("demand")]);
+const FORMAT: Value = Value::Choice(&[now("tab"), now("json")]);
+const START: Value = Value::Choice(&[now("lazy"), now("eager")]);
 const ACTION: Value = Value::Choice(&[now("move"), now("copy"), now("delete")]);
 const CATCH_UP: Value = Value::Choice(&[now("no"), now("all"), later("changed")]);
 

@@ -16,6 +16,7 @@ pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     excluded_watches(config, sections, out);
     unknown_log_names(config, sections, out);
     short_shutdown(config, sections, out);
+    idle_instances(config, sections, out);
     if config.watches.is_empty() {
         out.warning(Place::File(0), "there is no [watch NAME]: nothing is watched");
     }
@@ -98,6 +99,18 @@ fn unknown_log_names(config: &Config, sections: &[Fields], out: &mut Diagnostics
         if !known.contains(&fields.name.as_str()) {
             let hint = suggest::hint(fields.name.as_bytes(), known.iter().copied());
             out.warning(fields.header, format!("nothing logs under the name {}{hint}", fields.name));
+        }
+    }
+}
+
+/// No more instances are busy than tasks are in flight.
+fn idle_instances(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (fields, scheduler) in of(sections, Kind::Scheduler).zip(&config.schedulers) {
+        let (max, instances) = (scheduler.max_jobs, scheduler.action.worker().map_or(0, |one| one.instances));
+        if (1..instances).contains(&max) {
+            let message =
+                format!("only {max} of the {instances} instances can have a task, because max_jobs = {max}");
+            out.warning(fields.place("instances"), message);
         }
     }
 }

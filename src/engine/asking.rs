@@ -349,9 +349,13 @@ mod tests {
         let mut effects = Vec::new();
         engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
         engine.step(0, Input::Spare, &mut effects);
-        let node = engine.in_flight.front().unwrap().node;
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::Scan(scan) => Some(scan.items[0].node),
+            _ => None,
+        });
+        let node = asked.unwrap();
         let result = Ok(Seen { wd: Wd(1), entries: Vec::new(), remote: None });
-        engine.step(0, Input::Scanned { node, result, queued: 0 }, &mut effects);
+        engine.step(0, Input::Scanned { node, result, before: 0, queued: 0 }, &mut effects);
         engine
     }
 

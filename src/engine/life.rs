@@ -19,6 +19,7 @@ impl Engine {
     pub(super) fn start(&mut self, wall_ns: i64) {
         self.emptied_at_ns = wall_ns;
         self.arm_rescans();
+        self.start_workers();
         self.seek_all();
     }
 
@@ -40,6 +41,7 @@ impl Engine {
         let old_config = std::mem::replace(&mut self.config, Rc::new(config));
         self.move_tasks(&old_config);
         self.adopt_schedulers();
+        self.move_workers(&old_config);
         self.move_watches(&old_config);
         self.arm_rescans();
         self.log_daemon(Level::Info, "configuration reloaded");
@@ -153,6 +155,7 @@ impl Engine {
             self.log_task(Level::Warning, job, "task terminated: shutdown", &[]);
             self.end_run(job, Signal::Terminate);
         }
+        self.terminate_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
 
@@ -162,6 +165,7 @@ impl Engine {
             self.log_task(Level::Error, job, "task killed: shutdown", &[]);
             self.end_run(job, Signal::Kill);
         }
+        self.kill_workers();
         self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Shutdown);
     }
 
@@ -170,7 +174,7 @@ impl Engine {
     }
 
     pub(super) fn exit_when_done(&mut self) {
-        if self.phase != Phase::Running && self.unfinished() == 0 {
+        if self.phase != Phase::Running && self.unfinished() == 0 && self.close_workers() {
             self.out.push(Effect::Exit);
         }
     }
@@ -198,6 +202,7 @@ impl Engine {
                 .field("directories", count.to_string());
             self.out.push(Effect::Log(record));
         }
+        self.log_workers_status();
     }
 
     fn directories_by_watch(&self) -> Vec<usize> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::tasks::JobId;
 use super::tree::NodeId;
-use crate::config::{Config, Output, Rule, Run};
+use super::workers::WorkerId;
+use crate::config::{Config, Rule, Run};
 use crate::event::RawEvent;
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::rows::Rows;
@@ -107,6 +108,49 @@ pub enum Input<'a> {
         /// As in the effect.
         asked_for: bool,
     },
+    /// An [`Effect::StartWorker`] could not be carried out.
+    WorkerNotStarted {
+        /// Which one.
+        worker: WorkerId,
+        /// Why.
+        error: StartError,
+    },
+    /// So many further lines of [`Effect::Hand`] are wholly in the worker's pipe.
+    Written {
+        /// Which worker.
+        worker: WorkerId,
+        /// How many lines.
+        lines: usize,
+    },
+    /// A worker that answers has written a line.
+    Line {
+        /// Which worker.
+        worker: WorkerId,
+        /// The line without its newline, as much of it as is kept.
+        line: &'a [u8],
+        /// How many bytes more it had.
+        cut: u64,
+        /// See [`Input`]; taken after the line was read.
+        queued: usize,
+    },
+    /// A worker has closed one of its pipes.
+    WorkerBroken {
+        /// Which worker.
+        worker: WorkerId,
+        /// What is said if it does not end now.
+        what: &'static str,
+    },
+    /// A worker ended, after all its lines were told.
+    WorkerEnded {
+        /// Which worker.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+        /// See [`Input`]; taken after the worker had ended.
+        queued: usize,
+        /// Whole lines that it had not read, of those that were told as written.
+        unread: Vec<u8>,
+    },
     /// A new configuration takes the place of the old one.
     Reload(Box<Config>),
     /// Finish what is there and end.
@@ -154,6 +198,24 @@ pub enum Effect {
         job: JobId,
         /// Somebody asked for the status.
         asked_for: bool,
+    },
+    /// Start a worker; answered by [`Input::WorkerNotStarted`] or, later, [`Input::WorkerEnded`].
+    StartWorker(Box<StartWorker>),
+    /// Write a line to a worker's standard input; answered by [`Input::Written`].
+    Hand {
+        /// Which worker.
+        worker: WorkerId,
+        /// The line with its newline.
+        line: Vec<u8>,
+    },
+    /// Close a worker's standard input behind all that is still to be written.
+    CloseWorker(WorkerId),
+    /// Send a signal to the worker's process group.
+    SignalWorker {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which signal.
+        signal: Signal,
     },
     /// Write to the log.
     Log(Record),
@@ -418,10 +480,23 @@ pub struct Job {
     pub logname: LogName,
 }
 
-impl Job {
-    /// Where its output goes.
-    #[must_use]
-    pub fn output(&self) -> Output {
-        self.run.output
-    }
+/// A worker to start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StartWorker {
+    /// Which one, for the answer.
+    pub id: WorkerId,
+    /// What the log calls it.
+    pub name: String,
+    /// The program and its arguments.
+    pub argv: Vec<CString>,
+    /// Variables in addition to the scheduler's.
+    pub env: Vec<CString>,
+    /// How to set it up.
+    pub run: Arc<Run>,
+    /// Under which name its output is logged.
+    pub logname: LogName,
+    /// Its standard output has answers.
+    pub ack: bool,
+    /// Lines to write before all others, which [`Input::Written`] does not count.
+    pub first: Vec<u8>,
 }

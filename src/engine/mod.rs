@@ -9,9 +9,9 @@
 //! (when in the order of events what was found counts), `visited` (what was found), `writers` (files
 //! that somebody may still write to), `events` (what one inotify event means), `reconcile` (what is
 //! done when events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
-//! `operations` (what a files scheduler's task does), `life` (start, reload, shutdown, status),
-//! `asking` (questions from outside). The others are their tools: `arrivals`, `pairing`, `tasks`,
-//! `wheel`, `index_table`, `names`.
+//! `operations` (what a files scheduler's task does), `workers` (programs that get many tasks), `life`
+//! (start, reload, shutdown, status), `asking` (questions from outside). The others are their tools:
+//! `arrivals`, `pairing`, `tasks`, `wheel`, `protocol`, `index_table`, `names`.
 
 mod answers;
 mod arrivals;
@@ -25,6 +25,7 @@ pub mod message;
 pub mod names;
 mod operations;
 mod pairing;
+pub mod protocol;
 mod reconcile;
 mod routing;
 mod scheduling;
@@ -33,6 +34,7 @@ mod tree;
 mod visited;
 mod watching;
 pub mod wheel;
+mod workers;
 mod writers;
 
 use std::collections::{HashMap, VecDeque};
@@ -54,6 +56,8 @@ use tasks::Tasks;
 pub use tree::NodeId;
 use tree::Tree;
 use wheel::{TimerId, Wheel};
+pub use workers::WorkerId;
+use workers::Workers;
 use writers::Writers;
 
 /// What the engine is told at its start, beside the configuration.
@@ -83,6 +87,10 @@ enum Timer {
     Writers,
     /// The number is a watch's.
     Rescan(u16),
+    /// The number is an instance's.
+    Worker(u32),
+    /// The number is a scheduler's.
+    Workers(u16),
 }
 
 /// Whether the daemon takes new work.
@@ -143,6 +151,7 @@ pub struct Engine {
     /// No child is started before this timer; how often in a row that was so.
     start_pause: Option<TimerId>,
     start_failures: u32,
+    workers: Workers,
     /// When the kernel's queue was last seen empty, and whether the current read empties it.
     emptied_at_ns: i64,
     reading: Option<i64>,
@@ -189,6 +198,7 @@ impl Engine {
             pairs_timer: None,
             start_pause: None,
             start_failures: 0,
+            workers: Workers::default(),
             emptied_at_ns: 0,
             reading: None,
             pass: None,
@@ -204,6 +214,7 @@ impl Engine {
             nodes: Vec::new(),
         };
         engine.adopt_schedulers();
+        engine.adopt_workers();
         engine
     }
 
@@ -236,6 +247,13 @@ impl Engine {
                 self.on_operated(&operation, end, self.mark(queued))
             }
             Input::Measured { job, done, total, asked_for } => self.on_measured(job, done, total, asked_for),
+            Input::WorkerNotStarted { worker, error } => self.on_worker_not_started(worker, &error),
+            Input::Written { worker, lines } => self.on_written(worker, lines),
+            Input::Line { worker, line, cut, queued } => self.on_line(worker, line, cut, self.mark(queued)),
+            Input::WorkerBroken { worker, what } => self.on_worker_broken(worker, what),
+            Input::WorkerEnded { worker, status, queued, unread } => {
+                self.on_worker_ended(worker, status, self.mark(queued), unread);
+            }
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),
             Input::Status => self.log_status(),
@@ -333,6 +351,8 @@ impl Engine {
                 Timer::Postponed => self.on_postponed(),
                 Timer::Writers => self.on_writers_due(),
                 Timer::Rescan(watch) => self.on_rescan(watch, wall_ns),
+                Timer::Worker(number) => self.on_worker_timer(number),
+                Timer::Workers(sched) => self.on_workers_pause_over(sched),
             }
         }
     }

@@ -10,10 +10,11 @@ use std::rc::Rc;
 
 use super::message::{Effect, Job, Signal, StartError};
 use super::operations::OPERATIONS_MAX;
+use super::protocol;
 use super::routing::Occurrence;
 use super::tasks::{JobId, Key, State, Subject};
 use super::{Engine, Phase, Timer};
-use crate::config::{Action, Scheduler, WhileRunning};
+use crate::config::{Action, Config, Scheduler, WhileRunning};
 use crate::record::{Level, LogName, Record};
 use crate::template::Values;
 use crate::types::{ExitStatus, Millis};
@@ -250,32 +251,46 @@ impl Engine {
             0 => self.options.default_max_jobs,
             max_jobs => max_jobs,
         };
-        let has_room = |sched: u16, running: usize| {
-            let max_jobs = config.schedulers[usize::from(sched)].max_jobs;
-            max_jobs == 0 || running < max_jobs as usize
-        };
+        let max_jobs = max_jobs as usize;
         loop {
-            // Children and file operations have places of their own.
+            // Children, file operations and workers have places of their own.
+            let children = self.children_running(&config);
             let operations = self.operations_running();
-            let children = self.tasks.running() - operations;
-            let has_place = |sched: u16| match config.schedulers[usize::from(sched)].action {
-                Action::Files { .. } => operations < OPERATIONS_MAX,
-                Action::Shell { .. } | Action::Exec { .. } => children < max_jobs as usize,
+            let workers = &self.workers;
+            let has_place = |sched: u16, running: usize| {
+                let sched = usize::from(sched);
+                let Scheduler { action, max_jobs: own_max, .. } = &config.schedulers[sched];
+                let has_room = *own_max == 0 || running < *own_max as usize;
+                match action {
+                    Action::Files { .. } => has_room && operations < OPERATIONS_MAX,
+                    Action::Shell { .. } | Action::Exec { .. } => has_room && children < max_jobs,
+                    Action::Worker(worker) => {
+                        let max = if *own_max == 0 { max_jobs } else { *own_max as usize };
+                        workers.have_room(sched, worker, running, max)
+                    }
+                }
             };
-            let ready = self.tasks.first_ready(|sched, running| has_place(sched) && has_room(sched, running));
-            let Some(job) = ready else { return };
+            let Some(job) = self.tasks.first_ready(has_place) else { return };
             self.tasks.set_state(job, State::Running);
             let Some(sched) = self.tasks.get(job).map(|task| usize::from(task.sched)) else { return };
-            match &config.schedulers[sched].action {
+            let scheduler = &config.schedulers[sched];
+            match &scheduler.action {
                 Action::Files { rules } => self.begin_operation(job, rules),
-                Action::Shell { .. } | Action::Exec { .. } => {
-                    self.begin_child(job, sched, &config.schedulers[sched])
+                Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
+                    self.begin_run(job, sched, scheduler);
                 }
             }
         }
     }
 
-    fn begin_child(&mut self, job: JobId, sched: usize, scheduler: &Scheduler) {
+    /// How many tasks have a process of their own.
+    fn children_running(&self, config: &Config) -> usize {
+        let own = |one: &Scheduler| matches!(one.action, Action::Shell { .. } | Action::Exec { .. });
+        let schedulers = config.schedulers.iter().enumerate().filter(|(_, one)| own(one));
+        schedulers.map(|(sched, _)| self.tasks.running_of(sched)).sum()
+    }
+
+    fn begin_run(&mut self, job: JobId, sched: usize, scheduler: &Scheduler) {
         let now = self.now;
         let Some(task) = self.tasks.get(job) else { return };
         let subject = &task.subject;
@@ -288,21 +303,30 @@ impl Engine {
             is_dir: subject.is_dir,
         };
         let argv = argv(&scheduler.action, &values);
-        let env = environment(scheduler, &values);
+        let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
+        let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
         if self.options.dry_run {
             self.explain_begin(job);
-            self.log_task(Level::Info, job, "dry run", &[("command", printable(&argv))]);
+            let mut fields = vec![("command", printable(&argv))];
+            fields.extend(line.map(|line| ("line", line.trim_ascii_end().to_vec())));
+            self.log_task(Level::Info, job, "dry run", &fields);
             self.end_task(job, self.position);
             return;
         }
         self.log_task(Level::Info, job, "start task", &[]);
-        self.log_task(Level::Debug, job, "command", &[("command", printable(&argv))]);
+        if line.is_none() {
+            self.log_task(Level::Debug, job, "command", &[("command", printable(&argv))]);
+        }
         if scheduler.timeout_ms > 0 {
             let timer = self.wheel.insert(now + scheduler.timeout_ms, Timer::Timeout(job.slot()));
             self.set_run_timer(job, timer);
         }
         if let Some(run) = self.tasks.run_mut(job) {
             run.started_at = now;
+        }
+        if let Some(line) = line {
+            self.hand(job, sched, scheduler, line);
+            return;
         }
         let Some(run) = self.runs[sched].clone() else { return };
         let logname = scheduler.logname.clone();
@@ -343,14 +367,8 @@ impl Engine {
             return;
         }
         // It keeps its turn; only the moment is wrong.
-        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
-        if let Some((subject, _)) = rerun {
-            let node = subject.node;
-            self.change_subject(job, subject);
-            self.tree.unpin(node);
-        }
         let place = self.tasks.first_place();
-        self.tasks.set_state(job, State::Ready(place));
+        self.put_back(job, place);
         if self.start_pause.is_none() {
             let pause = START_PAUSE_LAST_MS.min(START_PAUSE_FIRST_MS << self.start_failures.min(16));
             self.start_failures += 1;
@@ -364,6 +382,17 @@ impl Engine {
         }
     }
 
+    /// A task that runs is ready again, for the newest event.
+    pub(super) fn put_back(&mut self, job: JobId, place: u64) {
+        let rerun = self.tasks.run_mut(job).and_then(|run| run.rerun.take());
+        if let Some((subject, _)) = rerun {
+            let node = subject.node;
+            self.change_subject(job, subject);
+            self.tree.unpin(node);
+        }
+        self.tasks.set_state(job, State::Ready(place));
+    }
+
     pub(super) fn on_timeout(&mut self, slot: u32) {
         let Some(job) = self.tasks.by_slot(slot) else { return };
         let Some(run) = self.tasks.run_mut(job) else { return };
@@ -372,23 +401,36 @@ impl Engine {
             self.log_task(Level::Error, job, "task ignores SIGTERM, killed", &[]);
             self.out.push(Effect::Signal { job, signal: Signal::Kill });
         } else {
-            self.log_task(Level::Error, job, "task timed out, terminated", &[]);
+            let has_worker = self.workers.holder(job).is_some();
+            let whom = if has_worker {
+                "task timed out, its worker is terminated"
+            } else {
+                "task timed out, terminated"
+            };
+            self.log_task(Level::Error, job, whom, &[]);
             self.terminate(job);
         }
     }
 
     /// Tells what runs to end.
     pub(super) fn end_run(&mut self, job: JobId, signal: Signal) {
+        if self.workers.holder(job).is_some() {
+            // The worker is told, once for all its tasks.
+            return;
+        }
         let operates = self.tasks.get(job).is_some_and(|task| self.is_operation(task));
         self.out.push(if operates { Effect::Abort(job) } else { Effect::Signal { job, signal } });
     }
 
     /// SIGTERM now, SIGKILL if that does not help.
     pub(super) fn terminate(&mut self, job: JobId) {
-        self.out.push(Effect::Signal { job, signal: Signal::Terminate });
         if let Some(run) = self.tasks.run_mut(job) {
             run.terminated = true;
         }
+        if self.terminate_worker_of(job) {
+            return;
+        }
+        self.out.push(Effect::Signal { job, signal: Signal::Terminate });
         let timer = self.wheel.insert(self.now + KILL_AFTER_MS, Timer::Timeout(job.slot()));
         self.set_run_timer(job, timer);
     }
@@ -518,6 +560,7 @@ fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
             vec![c"/bin/sh".to_owned(), c"-c".to_owned(), c_string(cmd.fill_quoted(values))]
         }
         Action::Exec { words, .. } => words.iter().map(|word| c_string(word.fill(values))).collect(),
+        Action::Worker(worker) => worker.words.clone(),
     }
 }
 
@@ -534,7 +577,7 @@ fn environment(scheduler: &Scheduler, values: &Values<'_>) -> Vec<CString> {
 }
 
 /// Paths hold no NUL, nor does the configuration; should one turn up, the rest is cut off.
-fn c_string(bytes: Vec<u8>) -> CString {
+pub(super) fn c_string(bytes: Vec<u8>) -> CString {
     CString::new(bytes).unwrap_or_else(|error| {
         let end = error.nul_position();
         let mut bytes = error.into_vec();
@@ -544,6 +587,6 @@ fn c_string(bytes: Vec<u8>) -> CString {
 }
 
 /// A command line for the log.
-fn printable(argv: &[CString]) -> Vec<u8> {
+pub(super) fn printable(argv: &[CString]) -> Vec<u8> {
     argv.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' ')
 }

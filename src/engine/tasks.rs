@@ -81,6 +81,8 @@ pub struct Task {
     pub single: bool,
     /// How many runs in a row were disturbed by events; see `scheduling`.
     pub reruns: u8,
+    /// How many workers have ended with it unanswered.
+    pub lost_workers: u8,
     /// Where it stands.
     pub state: State,
     /// What it is about.
@@ -273,7 +275,17 @@ impl Tasks {
         self.next_id += 1;
         let state = State::Waiting(timer(index));
         self.waiting += 1;
-        let task = Task { id, sched, single, reruns: 0, state, subject, first_at: now, not_before: 0 };
+        let task = Task {
+            id,
+            sched,
+            single,
+            reruns: 0,
+            lost_workers: 0,
+            state,
+            subject,
+            first_at: now,
+            not_before: 0,
+        };
         self.slots[index as usize] = Some(task);
         let Self { by_key, slots, seed, .. } = self;
         by_key.insert(hash_slot(seed, slots, index), index, |index| hash_slot(seed, slots, index));

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use super::log::Log;
 use super::notify::VARIABLES;
 use super::reactor::{Reactor, Source, Token};
 use crate::config::{Output, Run};
-use crate::engine::JobId;
 use crate::engine::message::{Job, Signal, StartError};
+use crate::engine::{JobId, WorkerId};
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
 use crate::sys::process::{self, Pid, Sig};
@@ -34,15 +34,45 @@ const READ_SIZE: usize = 64 * 1024;
 /// Where programs are looked for when the environment does not say: as `execvp(3)`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Child {
+    /// One task.
+    Task(JobId),
+    /// The tasks of a worker.
+    Worker(WorkerId),
+}
+
+/// What to start, and whose it is.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// What it is for.
+    pub child: Child,
+    /// The program and its arguments.
+    pub argv: &'a [CString],
+    /// Variables in addition to the scheduler's.
+    pub env: &'a [CString],
+    /// How to set it up.
+    pub run: &'a Arc<Run>,
+    /// Under which name its output is logged.
+    pub logname: &'a LogName,
+    /// What the log says whose output it is.
+    pub label: (&'static str, String),
+    /// Standard input; `/dev/null` without one.
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// Standard output; with standard error without one.
+    pub stdout: Option<BorrowedFd<'a>>,
+}
+
 /// All children and their pipes.
 #[derive(Debug)]
 pub struct Children {
     spawner: Spawner,
     null: OwnedFd,
-    jobs: HashMap<Pid, JobId>,
-    pids: HashMap<JobId, Pid>,
-    /// Told to end.
-    terminated: HashSet<JobId>,
+    children: HashMap<Pid, Child>,
+    pids: HashMap<Child, Pid>,
+    /// Whose process group does not outlive them.
+    doomed: HashSet<Child>,
     outputs: HashMap<u32, ChildOutput>,
     next_output: u32,
     surroundings: Vec<(Arc<Run>, Surroundings)>,
@@ -62,8 +92,9 @@ struct ChildOutput {
     pipe: File,
     token: Token,
     lines: Lines,
-    job: JobId,
+    child: Child,
     logname: LogName,
+    label: (&'static str, String),
     ended: bool,
 }
 
@@ -77,9 +108,9 @@ impl Children {
         Ok(Self {
             spawner: Spawner::new().map_err(|errno| Error::new("mmap", b"", errno))?,
             null: process::dev_null().map_err(|errno| Error::new("open", b"/dev/null", errno))?,
-            jobs: HashMap::new(),
+            children: HashMap::new(),
             pids: HashMap::new(),
-            terminated: HashSet::new(),
+            doomed: HashSet::new(),
             outputs: HashMap::new(),
             next_output: 0,
             surroundings: Vec::new(),
@@ -93,50 +124,82 @@ impl Children {
     ///
     /// Why there is none.
     pub fn start(&mut self, reactor: &mut Reactor, job: &Job) -> Result<(), StartError> {
-        let pipe = match job.output() {
+        let program = Program {
+            child: Child::Task(job.id),
+            argv: &job.argv,
+            env: &job.env,
+            run: &job.run,
+            logname: &job.logname,
+            label: ("task_id", job.id.task_id().to_string()),
+            stdin: None,
+            stdout: None,
+        };
+        self.launch(reactor, program)
+    }
+
+    /// Starts a child.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn launch(&mut self, reactor: &mut Reactor, program: Program<'_>) -> Result<(), StartError> {
+        let pipe = match program.run.output {
             Output::Log => Some(self.pipe(reactor).map_err(|errno| start_error("pipe", errno))?),
             Output::Inherit | Output::Null => None,
         };
-        let pid = self.spawn(job, pipe.as_ref().map(|(_, write)| write))?;
-        self.jobs.insert(pid, job.id);
-        self.pids.insert(job.id, pid);
+        let pid = self.spawn(&program, pipe.as_ref().map(|(_, write)| write))?;
+        self.children.insert(pid, program.child);
+        self.pids.insert(program.child, pid);
         if let Some((read, _)) = pipe {
-            self.listen(reactor, File::from(read), job);
+            self.listen(reactor, File::from(read), program);
         }
         Ok(())
     }
 
     /// A pipe for output. When descriptors run out, those kept for grandchildren give way.
     fn pipe(&mut self, reactor: &mut Reactor) -> Result<(OwnedFd, OwnedFd), Errno> {
+        self.make_pipe(reactor, process::pipe)
+    }
+
+    /// One of either kind, as [`Children::launch`] makes its own.
+    ///
+    /// # Errors
+    ///
+    /// ENFILE, and EMFILE when no other pipe can give way.
+    pub fn make_pipe(
+        &mut self,
+        reactor: &mut Reactor,
+        make: fn() -> Result<(OwnedFd, OwnedFd), Errno>,
+    ) -> Result<(OwnedFd, OwnedFd), Errno> {
         loop {
-            match process::pipe() {
+            match make() {
                 Err(Errno::EMFILE) if self.close_oldest_orphan(reactor, 0) => {}
                 outcome => return outcome,
             }
         }
     }
 
-    fn spawn(&mut self, job: &Job, output: Option<&OwnedFd>) -> Result<Pid, StartError> {
-        let index = self.surroundings_of(&job.run);
+    fn spawn(&mut self, program: &Program<'_>, output: Option<&OwnedFd>) -> Result<Pid, StartError> {
+        let index = self.surroundings_of(program.run);
         let (run, surroundings) = &self.surroundings[index];
         let mut env = surroundings.env.clone();
-        env.extend_from_slice(&job.env);
+        env.extend_from_slice(program.env);
         let null = (run.output == Output::Null).then_some(&self.null);
         let output = output.or(null).map(AsFd::as_fd);
         let spawn = Spawn {
-            candidates: &candidates(&job.argv, &surroundings.path),
-            argv: &job.argv,
+            candidates: &candidates(program.argv, &surroundings.path),
+            argv: program.argv,
             env: &env,
             cwd: &surroundings.cwd,
             umask: run.umask,
             nice: run.nice,
             identity: run.identity.as_ref(),
-            stdin: Some(self.null.as_fd()),
-            stdout: output,
+            stdin: program.stdin.or(Some(self.null.as_fd())),
+            stdout: program.stdout.or(output),
             stderr: output,
         };
         self.spawner.spawn(&spawn).map_err(|error| {
-            let program = job.argv.first().map(|word| word.to_string_lossy().into_owned());
+            let program = program.argv.first().map(|word| word.to_string_lossy().into_owned());
             let text = format!("{error}: {}", program.unwrap_or_default());
             StartError { temporary: is_temporary(error.errno), text }
         })
@@ -152,7 +215,7 @@ impl Children {
         })
     }
 
-    fn listen(&mut self, reactor: &mut Reactor, pipe: File, job: &Job) {
+    fn listen(&mut self, reactor: &mut Reactor, pipe: File, program: Program<'_>) {
         let key = self.next_output;
         self.next_output = self.next_output.wrapping_add(1);
         // Without a place in epoll the output is lost, and the child goes on.
@@ -161,41 +224,48 @@ impl Children {
                 pipe,
                 token,
                 lines: Lines::default(),
-                job: job.id,
-                logname: job.logname.clone(),
+                child: program.child,
+                logname: program.logname.clone(),
+                label: program.label,
                 ended: false,
             };
             self.outputs.insert(key, output);
         }
     }
 
-    /// Sends a signal to a job's process group, if it still runs.
-    pub fn signal(&mut self, job: JobId, signal: Signal) {
-        if let Some(&pid) = self.pids.get(&job) {
+    /// What is left of the child's process group when it ends is killed, or left alone.
+    pub fn doom(&mut self, child: Child, doomed: bool) {
+        self.doomed.remove(&child);
+        self.doomed.extend(doomed.then_some(child));
+    }
+
+    /// Sends a signal to a child's process group, if it still runs.
+    pub fn signal(&mut self, child: Child, signal: Signal) {
+        if let Some(&pid) = self.pids.get(&child) {
             let signal = match signal {
                 Signal::Terminate => Sig::Terminate,
                 Signal::Kill => Sig::Kill,
             };
-            self.terminated.insert(job);
+            self.doomed.insert(child);
             // ESRCH: it has ended by itself.
             let _ = process::signal_group(pid, signal);
         }
     }
 
     /// The next child that has ended, its output logged as far as it is there.
-    pub fn reap(&mut self, reactor: &mut Reactor, log: &mut Log) -> Option<(JobId, ExitStatus)> {
+    pub fn reap(&mut self, reactor: &mut Reactor, log: &mut Log) -> Option<(Child, ExitStatus)> {
         loop {
             let pid = process::ended().ok().flatten()?;
-            let job = self.jobs.remove(&pid);
-            if job.is_some_and(|job| self.terminated.remove(&job)) {
+            let child = self.children.remove(&pid);
+            if child.is_some_and(|child| self.doomed.remove(&child)) {
                 // Its own children were told to end as well; what ignores that has nobody left to
                 // wait for it. ESRCH: there is nothing left.
                 let _ = process::signal_group(pid, Sig::Kill);
             }
             let status = process::reap(pid).ok().flatten()?;
-            let Some(job) = job else { continue };
-            self.pids.remove(&job);
-            let key = self.outputs.iter().find(|(_, output)| output.job == job).map(|(key, _)| *key);
+            let Some(child) = child else { continue };
+            self.pids.remove(&child);
+            let key = self.outputs.iter().find(|(_, output)| output.child == child).map(|(key, _)| *key);
             if let Some(key) = key {
                 self.read(reactor, log, key);
                 if let Some(output) = self.outputs.get_mut(&key) {
@@ -203,17 +273,17 @@ impl Children {
                 }
                 self.close_oldest_orphan(reactor, ORPHANS_MAX);
             }
-            return Some((job, status));
+            return Some((child, status));
         }
     }
 
     /// Logs what a child has written.
     pub fn read(&mut self, reactor: &mut Reactor, log: &mut Log, key: u32) {
         let Some(output) = self.outputs.get_mut(&key) else { return };
-        let ChildOutput { pipe, lines, job, logname, .. } = output;
+        let ChildOutput { pipe, lines, label, logname, .. } = output;
         let mut give = |line: super::lines::Line<'_>| {
             let mut record = Record::new(Level::Info, logname, "output")
-                .field("task_id", job.task_id().to_string())
+                .field(label.0, &label.1)
                 .field("line", line.bytes);
             if line.cut > 0 {
                 record = record.field("bytes_cut", line.cut.to_string());
@@ -240,7 +310,7 @@ impl Children {
     /// Closes the oldest pipe of an ended task if there are more than so many; tells whether.
     fn close_oldest_orphan(&mut self, reactor: &mut Reactor, kept: usize) -> bool {
         let orphans = || self.outputs.iter().filter(|(_, output)| output.ended);
-        let oldest = orphans().min_by_key(|(key, output)| (output.job.task_id(), **key)).map(|(key, _)| *key);
+        let oldest = orphans().min_by_key(|(key, _)| **key).map(|(key, _)| *key);
         let Some(key) = oldest.filter(|_| orphans().count() > kept) else { return false };
         self.close(reactor, key);
         true
@@ -301,7 +371,7 @@ fn c_string(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
-fn start_error(step: &str, errno: Errno) -> StartError {
+pub(super) fn start_error(step: &str, errno: Errno) -> StartError {
     StartError { temporary: is_temporary(errno), text: format!("{step}: {errno:?} ({})", errno.desc()) }
 }
 

@@ -6,15 +6,16 @@
 
 mod service;
 
-use super::children::Children;
+use super::children::{Child, Children};
 use super::fileops::pool::Pool;
 use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::Scanner;
+use super::workers::{Flushed, LAST_READS, Workers};
 use crate::config::Config;
 use crate::engine::message::{OperationEnd, Scan};
-use crate::engine::{Effect, Engine, Input, JobId, Options};
+use crate::engine::{Effect, Engine, Input, JobId, Options, WorkerId};
 use crate::event;
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
@@ -23,7 +24,7 @@ use crate::sys::limits::Limit;
 use crate::sys::signalfd::{Signal, Signals};
 use crate::sys::timerfd::Timer;
 use crate::sys::{Errno, Error, clock, dir};
-use crate::types::Millis;
+use crate::types::{ExitStatus, Millis};
 use service::Service;
 
 /// Room for about 2,000 events of short names: what arrives in a millisecond of the worst storm.
@@ -79,6 +80,7 @@ pub struct Daemon<'a> {
     pool: Pool,
     file_workers: u32,
     service: Service,
+    workers: Workers,
     scanner: Scanner,
     engine: Engine,
     effects: Vec<Effect>,
@@ -145,6 +147,7 @@ impl<'a> Daemon<'a> {
             pool,
             file_workers: config.daemon.file_workers,
             service: Service::new(options.dry_run),
+            workers: Workers::default(),
             scanner: Scanner::default(),
             engine: Engine::new(config, options, now),
             effects: Vec::new(),
@@ -165,6 +168,7 @@ impl<'a> Daemon<'a> {
         let mut ready = Vec::new();
         while !self.done {
             self.work();
+            self.flush_workers();
             self.arm()?;
             self.flush_log();
             let timeout = self.timeout();
@@ -177,7 +181,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn timeout(&self) -> Option<Millis> {
-        if self.engine.has_work() {
+        if self.engine.has_work() || self.workers.has_fresh() {
             Some(0)
         } else if self.pace.waiting {
             Some(PACE_MICROS / 1_000)
@@ -198,6 +202,8 @@ impl<'a> Daemon<'a> {
                 Some(Source::Output(key)) => {
                     self.children.read(&mut self.reactor, &mut self.log, key);
                 }
+                Some(Source::Answers(worker)) => self.read_answers(worker),
+                Some(Source::Tasks(worker)) => self.flush_worker(worker),
                 Some(Source::Mounts) => self.take_mounts(),
                 Some(Source::Operations) => self.take_operations(),
                 Some(Source::Control) => self.accept_client(),
@@ -297,10 +303,66 @@ impl<'a> Daemon<'a> {
     }
 
     fn reap(&mut self) {
-        while let Some((job, status)) = self.children.reap(&mut self.reactor, &mut self.log) {
-            let queued = self.queued();
-            self.step(Input::Ended { job, status, queued });
+        while let Some((child, status)) = self.children.reap(&mut self.reactor, &mut self.log) {
+            match child {
+                Child::Task(job) => {
+                    let queued = self.queued();
+                    self.step(Input::Ended { job, status, queued });
+                }
+                Child::Worker(worker) => self.worker_ended(worker, status),
+            }
         }
+    }
+
+    fn worker_ended(&mut self, worker: WorkerId, status: ExitStatus) {
+        for _ in 0..LAST_READS {
+            if !self.workers.has_answers(worker) {
+                break;
+            }
+            self.read_answers(worker);
+        }
+        let unread = self.workers.end(&mut self.reactor, worker);
+        let queued = self.queued();
+        self.step(Input::WorkerEnded { worker, status, queued, unread });
+    }
+
+    fn read_answers(&mut self, worker: WorkerId) {
+        let Self { workers, reactor, inotify, engine, effects, .. } = self;
+        let now = clock::now();
+        let ended = workers.read(
+            reactor,
+            worker,
+            || inotify.queued().unwrap_or(0),
+            |line, queued| {
+                let input = Input::Line { worker, line: line.bytes, cut: line.cut, queued };
+                engine.step(now, input, effects);
+            },
+        );
+        if ended {
+            let what = "worker has closed its standard output and lives on, terminated";
+            self.step(Input::WorkerBroken { worker, what });
+        }
+        self.carry_out();
+    }
+
+    /// What was handed over in this turn is written together; what follows from that, in the next one.
+    fn flush_workers(&mut self) {
+        for worker in self.workers.take_fresh() {
+            self.flush_worker(worker);
+        }
+    }
+
+    /// Writes what a worker was given, as far as it reads.
+    fn flush_worker(&mut self, worker: WorkerId) {
+        match self.workers.flush(&mut self.reactor, worker) {
+            None => {}
+            Some(Flushed::Lines(lines)) => self.step(Input::Written { worker, lines }),
+            Some(Flushed::Closed) => {
+                let what = "worker has closed its standard input and lives on, terminated";
+                self.step(Input::WorkerBroken { worker, what });
+            }
+        }
+        self.carry_out();
     }
 
     /// Long work, in pieces, until it is done or its time is over.
@@ -338,7 +400,6 @@ impl<'a> Daemon<'a> {
                 Ok(()) => self.step(Input::Started { job: job.id }),
                 Err(error) => self.step(Input::NotStarted { job: job.id, error }),
             },
-            Effect::Signal { job, signal } => self.children.signal(job, signal),
             Effect::Operate(operation) => self.pool.submit(operation, self.file_workers),
             Effect::Withdraw(job) => self.withdraw(job, OperationEnd::Withdrawn),
             Effect::Abort(job) => {
@@ -350,6 +411,15 @@ impl<'a> Daemon<'a> {
                     self.step(Input::Measured { job, done, total, asked_for });
                 }
             }
+            Effect::Signal { job, signal } => self.children.signal(Child::Task(job), signal),
+            Effect::StartWorker(start) => {
+                if let Err(error) = self.workers.start(&mut self.children, &mut self.reactor, &start) {
+                    self.step(Input::WorkerNotStarted { worker: start.id, error });
+                }
+            }
+            Effect::Hand { worker, line } => self.workers.hand(worker, &line),
+            Effect::CloseWorker(worker) => self.workers.close(&mut self.children, worker),
+            Effect::SignalWorker { worker, signal } => self.children.signal(Child::Worker(worker), signal),
             Effect::Ready => self.notify_ready(),
             Effect::Exit => self.done = true,
             Effect::Answer(answer) => self.answer(answer),

@@ -1,8 +1,8 @@
 //! The daemon around the engine: what the kernel says becomes inputs, effects become system calls.
 //!
-//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts`, `children` and `fileops`
-//! (what it does), `log` and `lines` (what it says), `control` and `notify` (whom it talks to), `host`
-//! (where the configuration comes from). Nothing here
+//! Read `daemon` first, then `reactor` (whom it waits for), `scan`, `mounts`, `children`, `workers` and
+//! `fileops` (what it does), `log` and `lines` (what it says), `control` and `notify` (whom it talks
+//! to), `host` (where the configuration comes from). Nothing here
 //! decides what the engine could decide.
 
 pub mod children;
@@ -16,3 +16,4 @@ pub mod mounts;
 pub mod notify;
 pub mod reactor;
 pub mod scan;
+pub mod workers;

@@ -7,6 +7,7 @@
 
 use std::os::fd::AsFd;
 
+use crate::engine::WorkerId;
 use crate::sys::Errno;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::types::Millis;
@@ -32,6 +33,10 @@ pub enum Source {
     Client(u32),
     /// A child's output; the number is the children's.
     Output(u32),
+    /// Answers of a worker.
+    Answers(WorkerId),
+    /// A worker's standard input has room.
+    Tasks(WorkerId),
 }
 
 /// A source that is registered; never equal to one that was registered before.

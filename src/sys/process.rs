@@ -1,13 +1,13 @@
 //! Children after their start, and what a process needs around them.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 
-use super::{Errno, retry};
+use super::{Errno, proc_path, retry};
 use crate::types::ExitStatus;
 
 /// A child's process id, which is also its process group's. Never 0, 1 or negative: `kill(2)` takes
@@ -126,6 +126,37 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
+/// A pipe for a child's input: the read end, which the child gets, blocks, the write end does not.
+/// Returns (read, write).
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn input_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((read, write))
+}
+
+/// The read end of a pipe whose write end this is, for [`unread`] once the write end is closed.
+///
+/// # Errors
+/// ENOENT without `/proc`, EMFILE, ENFILE.
+pub fn read_end(write: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    retry(|| open(proc_path(write.as_fd()).as_c_str(), flags, Mode::empty()))
+}
+
+/// How many bytes are in a pipe, asked at either end, also after the other one was closed.
+///
+/// # Errors
+/// ENOTTY for what has no such number.
+pub fn unread(pipe: impl AsFd) -> Result<usize, Errno> {
+    let mut size: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int through the pointer (pipe(7), ioctl_tty(2)).
+    let outcome = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut size) };
+    Errno::result(outcome).map(|_| usize::try_from(size).unwrap_or(0))
+}
+
 /// `/dev/null`, for reading and writing.
 ///
 /// # Errors
@@ -180,13 +211,11 @@ fn close_listed_on_exec(first: RawFd) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::CString;
-    use std::io::{Read, Write};
-    use std::os::fd::{AsFd, AsRawFd};
-
     use super::*;
     use crate::sys::spawn::{Spawn, Spawner};
     use crate::sys::tests::alone;
+    use std::ffi::CString;
+    use std::io::{Read, Write};
 
     #[test]
     fn no_pid_means_everybody() {
@@ -205,6 +234,29 @@ mod tests {
         for fd in [&read, &write] {
             assert_eq!(fcntl(fd, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
         }
+    }
+
+    #[test]
+    fn what_nobody_read_is_counted_after_the_reader_is_gone() {
+        let (read, write) = input_pipe().unwrap();
+        let mut write = std::fs::File::from(write);
+        write.write_all(b"12345").unwrap();
+        let mut read = std::fs::File::from(read);
+        read.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(unread(&write), Ok(3));
+        let again = read_end(&write).unwrap();
+        assert_eq!(unread(&again), Ok(3));
+        drop((read, again));
+        assert_eq!(unread(&write), Ok(3));
+        assert_eq!(write.write(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_full_pipe_does_not_block_the_writer() {
+        let (_read, write) = input_pipe().unwrap();
+        let mut write = std::fs::File::from(write);
+        while write.write(&[0; 4096]).is_ok() {}
+        assert_eq!(write.write(b"x").unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

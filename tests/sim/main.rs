@@ -4,14 +4,16 @@
 //! again, `TRACE=1` shows what went in and out, `SEEDS=100000` tries so many.
 //!
 //! Read in this order: `kernel` (a file tree and inotify on it), `world` (those who change the tree),
-//! `shell` (carries out what the engine wants), `trees` and `tasks` (what must be true), `regressions`
+//! `shell` and `programs` (carry out what the engine wants), `trees`, `tasks` and `workers` (what must be true), `regressions`
 //! (what was not), `setup` and `rng` (their tools).
 
 mod kernel;
+mod programs;
 mod regressions;
 mod rng;
 mod setup;
 mod shell;
 mod tasks;
 mod trees;
+mod workers;
 mod world;

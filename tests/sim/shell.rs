@@ -14,6 +14,7 @@ use rinotifyd::record::Record;
 use rinotifyd::types::{ExitStatus, Millis};
 
 use crate::kernel::{Ino, Kernel, TOP};
+use crate::programs::Programs;
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -51,6 +52,10 @@ pub enum Happening {
         signal: Signal,
     },
     Ended(JobId),
+    /// A worker without answers has read the line of this task.
+    Consumed(u64),
+    /// A worker has answered for this task.
+    Answered(u64),
 }
 
 /// What goes wrong, each in one case of so many; 0 is never.
@@ -79,6 +84,7 @@ pub struct Shell {
     pub now: Millis,
     pub faults: Faults,
     effects: Vec<Effect>,
+    pub programs: Programs,
     /// When the children end by themselves.
     pub jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
     operations: BTreeMap<JobId, Underway>,
@@ -107,6 +113,7 @@ impl Shell {
             now,
             faults: Faults::default(),
             effects: Vec::new(),
+            programs: Programs::default(),
             jobs: BTreeMap::new(),
             operations: BTreeMap::new(),
             last_begin: 0,
@@ -155,7 +162,8 @@ impl Shell {
             }
             let idle = self.world.is_quiet() && self.world.kernel.queued() == 0 && !self.engine.has_work();
             if idle {
-                self.wait_until(self.next_moment().unwrap_or(self.now));
+                let soon = (!self.programs.is_at_rest()).then_some(self.now + 1);
+                self.wait_until(self.next_moment().into_iter().chain(soon).min().unwrap_or(self.now));
                 self.tick();
             } else {
                 self.turn();
@@ -177,6 +185,7 @@ impl Shell {
             && !self.engine.has_work()
             && self.jobs.is_empty()
             && self.operations.is_empty()
+            && self.programs.is_at_rest()
             && self.engine.next_deadline().is_none()
     }
 
@@ -218,6 +227,7 @@ impl Shell {
     }
 
     pub fn tick(&mut self) {
+        self.programs_act();
         let over: Vec<JobId> =
             self.jobs.iter().filter(|(_, (end, _))| *end <= self.now).map(|(job, _)| *job).collect();
         for job in over {
@@ -280,7 +290,7 @@ impl Shell {
         }
     }
 
-    fn step(&mut self, input: Input<'_>) {
+    pub fn step(&mut self, input: Input<'_>) {
         self.note(|| format!("{input:?}"));
         let mut effects = Vec::new();
         self.engine.step(self.now, input, &mut effects);
@@ -345,13 +355,17 @@ impl Shell {
                     self.step(Input::Measured { job, done: 1, total: 2, asked_for });
                 }
             }
+            Effect::StartWorker(start) => self.start_program(*start),
+            Effect::Hand { worker, line } => self.programs.hand(worker, line),
+            Effect::CloseWorker(worker) => self.programs.close(worker),
+            Effect::SignalWorker { worker, signal } => self.programs.signal(worker, signal),
             Effect::Ready => self.ready = true,
             Effect::Exit => self.exited = true,
             Effect::Answer(_) | Effect::Levels(_) | Effect::Explain(_) => {}
         }
     }
 
-    fn happens(&mut self, happening: Happening) {
+    pub fn happens(&mut self, happening: Happening) {
         self.history.push((self.now, happening));
     }
 

@@ -157,6 +157,7 @@ impl Checker<'_> {
             Happening::NotStarted { temporary: true, .. } => {}
             Happening::NotStarted { temporary: false, job } | Happening::Ended(job) => self.end(*job),
             Happening::Signaled { job, signal } => self.check_signal(now, *job, *signal),
+            Happening::Consumed(_) | Happening::Answered(_) => {}
         }
     }
 

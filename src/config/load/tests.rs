@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Action, Address, Output, Trigger, WhileRunning};
+use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::record::Level;
 
@@ -312,7 +312,6 @@ fn a_command_that_cannot_be() {
     check("type = shell\ncmd =", "m:3:1: error: [scheduler s] needs cmd = COMMAND");
     check("cmd = x", "m:1:1: error: [scheduler s] needs type = shell, exec, files, worker");
     check("type = files", "m:1:1: error: [scheduler s] needs rules = RULE");
-    check("type = worker\ncmd = x", "m:2:8: error: \"worker\" is not supported yet");
     check(
         "type = shel\ncmd = x",
         "m:2:8: error: \"shel\" is none of: shell, exec, files, worker, did you mean shell?",
@@ -321,6 +320,37 @@ fn a_command_that_cannot_be() {
     check("type = exec\ncmd = a \"b", "m:3:9: error: the quote \" is never closed");
     check("type = exec\ncmd = a\\", "m:3:8: error: a backslash at the end escapes nothing");
     check("type = exec\ncmd = ''", "m:3:7: error: the program's name is empty");
+}
+
+#[test]
+fn a_worker_has_keys_of_its_own() {
+    let rest = format!("{MAP}{WATCH}");
+    let text = |lines: &str| format!("[scheduler s]\ntype = worker\ncmd = a 'b c'\n{lines}\n{rest}");
+    let worker = |lines: &str| config(&text(lines)).schedulers[0].action.worker().cloned().expect("a worker");
+    let default = worker("");
+    assert_eq!(default.words, [c"a".to_owned(), c"b c".to_owned()]);
+    assert_eq!((default.instances, default.ack, default.eager), (1, true, false));
+    assert_eq!(default.format, Format::Tab);
+    let other = worker("instances = 3\nack = no\nstart = eager\nformat = json");
+    assert_eq!((other.instances, other.ack, other.eager), (3, false, true));
+    assert_eq!(other.format, Format::Json);
+    let check = |lines: &str, expected: &str| says(text(lines), expected);
+    check("instances = 0", "m:4:13: error: \"0\" is out of range: it must be between 1 and 1000");
+    check("format = text", "m:4:10: error: \"text\" is none of: tab, json");
+    check("start = boot", "m:4:9: error: \"boot\" is none of: lazy, eager");
+    check(
+        "instances = 3\nmax_jobs = 2",
+        "m:4:1: warning: only 2 of the 3 instances can have a task, because max_jobs = 2",
+    );
+    scheduler_says("instances = 2", "m:4:1: error: \"instances\" is only for type = worker");
+    says(
+        text("").replace("'b c'", "{pathname}"),
+        "m:3:9: error: {pathname} has no value here: a worker gets its tasks on standard input",
+    );
+    says(
+        text("").replace("'b c'", "| b"),
+        "m:3:9: warning: | is an ordinary argument here: only type = shell runs a shell",
+    );
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn what_a_files_scheduler_refuses() {
     check("rules = q", "m:3:9: error: there is no rule \"q\"");
     check("rules = r r", "m:3:11: error: \"r\" stands here twice");
     check("rules = r\ncmd = x", "m:4:1: error: \"cmd\" is only for type = shell, exec, worker");
-    check("rules = r\ntimeout = 5", "m:4:1: error: \"timeout\" is only for type = shell, exec");
+    check("rules = r\ntimeout = 5", "m:4:1: error: \"timeout\" is only for type = shell, exec, worker");
     check("rules = r\nsinglejob = yes", "m:4:1: error: \"singlejob\" is only for type = shell, exec, worker");
     scheduler_says("rules = r", "m:4:1: error: \"rules\" is only for type = files");
     says(format!("{SCHEDULER}{MAP}{WATCH}{rule}"), "m:9:1: warning: no scheduler uses rule r");
