@@ -4,7 +4,7 @@
 # With the target installed (`rustup target add TARGET`) this is a plain cargo build. Otherwise std
 # is built from its sources, as a distribution's toolchain has to; on Debian 12 that takes
 #
-#     apt-get install rustc-web rust-web-src musl-tools libunwind-14-dev
+#     apt-get install rustc-web rust-web-src musl-tools libunwind-14-dev lld
 #
 # The few crates that std needs itself come from the registry like all the others (Debian's sources
 # hold copies, but cargo does not look there). To build without network, fetch once before, or vendor
@@ -95,6 +95,7 @@ build_std() {
     command -v "$linker" >/dev/null || missing="$missing a-linker-$gcc"
     [ -e "$musl/libc.a" ] || missing="$missing musl-tools"
     [ -n "$unwind" ] || missing="$missing libunwind-14-dev"
+    command -v ld.lld >/dev/null || missing="$missing lld"
     [ -z "$missing" ] || die "building std for $target (instead of rustup target add $target)" \
         "takes these packages, missing for $arch:$missing"
     musl=$(cd "$musl" && pwd)
@@ -103,8 +104,13 @@ build_std() {
     echo "static.sh: building std for $target with $rustc, $("$rustc" --version)"
     # The start files are named one by one: musl-gcc's specs know no static-pie. LLVM's libunwind,
     # since libgcc_eh.a wants glibc's _dl_find_object.
-    # Nothing unwinds: a panic aborts. The tables for it would be a tenth of the binary.
-    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker -C force-unwind-tables=no"
+    flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker"
+    # Small: nothing unwinds, since a panic aborts, so there are no tables for it (a tenth of the
+    # binary); a panic says what is wrong but not where (a tenth too); equal functions are one (ICF),
+    # equal pieces of functions as well (outliner), and only tiny ones are inlined.
+    flags="$flags -C force-unwind-tables=no -Z location-detail=none"
+    flags="$flags -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all"
+    flags="$flags -C llvm-args=-enable-machine-outliner -C llvm-args=-inline-threshold=20"
     flags="$flags -C link-arg=-nostartfiles -L$musl -L$unwind"
     for file in $start crti.o libc.a crtn.o; do
         flags="$flags -C link-arg=$musl/$file"
