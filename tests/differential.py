@@ -325,14 +325,7 @@ def check_examples(binary, folder):
             file.write(text)
         target = os.path.join(folder, "example%d" % number)
         run([sys.executable, CONVERT, "-o", target, path])
-        try:
-            run([binary, "-t", "-c", os.path.join(target, "rinotifyd.conf")])
-        except Failure as failure:
-            others = [line for line in str(failure).splitlines()[1:]
-                      if ": error:" in line]
-            if others:
-                raise
-            print("example %d is converted, but: %s" % (number, str(failure).splitlines()[1]))
+        run([binary, "-t", "-c", os.path.join(target, "rinotifyd.conf")])
     return len(configs)
 
 

@@ -96,6 +96,10 @@ fn check_fixed(dst: &Replacement, item: &Text, out: &mut super::diagnostics::Dia
         }
         _ => {}
     }
+    let is_group = |pair: &[u8]| pair[0] == b'$' && (pair[1].is_ascii_digit() || pair[1] == b'{');
+    if item.bytes.windows(2).any(is_group) {
+        out.warning(item.span, "a group is written \\1 or \\g<NAME>; $ is only a character");
+    }
 }
 
 /// The rules that a scheduler names, in their order.

@@ -328,3 +328,34 @@ fn modes_and_owners_are_set() {
     let passwd = fs::metadata("/etc/passwd").unwrap();
     assert_eq!((passwd.uid(), passwd.mode() & 0o777), (0, 0o644));
 }
+
+#[test]
+fn a_rule_for_trees_and_what_is_in_them_loses_nothing() {
+    if !is_root("a second filesystem") {
+        return;
+    }
+    const TREES: usize = 25;
+    let scratch = scratch();
+    let _mount = Mount::tmpfs(scratch.path("out"));
+    let rules = "[rule all]\naction = move\nsrc_re = ^@/in/(?P<path>.*)$\ndst_re = @/out/\\g<path>\n\
+                 auto_create = yes\noverride = yes\n";
+    let text =
+        config("dirs = yes", rules).replace("auto_add = yes", "auto_add = yes\nexclude_filter = .*/last$");
+    let mut daemon = Daemon::start_ready(&scratch, &text, &[]);
+    for number in 0..TREES {
+        for name in ["a/b", "c/d", "e"] {
+            scratch.dir(format!("aside/{name}"));
+            scratch.write(format!("aside/{name}/one"), "1");
+            scratch.write(format!("aside/{name}/two"), "2");
+        }
+        scratch.rename("aside", format!("in/{number}"));
+    }
+    let files = |dir: &str| {
+        let top = scratch.path(dir);
+        tree(&top).iter().filter(|name| top.join(name).is_file()).count()
+    };
+    daemon.wait_for(|| files("in") == 0, "an empty source");
+    daemon.wait_status(" waiting=0 ready=0 running=0 ");
+    let log = daemon.stop();
+    assert_eq!(files("in") + files("out"), 6 * TREES, "{log}");
+}

@@ -80,6 +80,10 @@ fn what_a_rule_refuses() {
         "m:10:12: error: \"9\" is not an octal number up to 7777",
     );
     rule_says(
+        &format!("{moves}dst_re = /q/$1"),
+        "m:9:10: warning: a group is written \\1 or \\g<NAME>; $ is only a character",
+    );
+    rule_says(
         &format!("{moves}dst_re = /q\\1"),
         "m:9:10: warning: the only fixed directory in dst_re is /, so no symbolic link is followed on the way \
          to the destination: write the directory with a / behind it, and the groups after that",
