@@ -13,7 +13,12 @@ SYSCONFDIR ?= /etc
 SBINDIR    ?= $(PREFIX)/sbin
 MANDIR     ?= $(PREFIX)/share/man
 BINARY     ?= $(RELEASE_BINARY)
-export DESTDIR PREFIX SYSCONFDIR SBINDIR MANDIR
+# Only for these: what else runs make within make says itself where to.
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export SYSCONFDIR := $(SYSCONFDIR)
+install uninstall: export SBINDIR := $(SBINDIR)
+install uninstall: export MANDIR := $(MANDIR)
 ifneq ($(SYSCONFDIR),/etc)
 # Where the program looks for it.
 export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
