@@ -109,7 +109,8 @@ build_std() {
     # binary); a panic says what is wrong but not where (a tenth too); equal functions are one (ICF),
     # equal pieces of functions as well (outliner), and only tiny ones are inlined.
     flags="$flags -C force-unwind-tables=no -Z location-detail=none"
-    flags="$flags -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all"
+    # A gcc for another machine knows its own linker only.
+    [ "$gcc" != gcc ] || flags="$flags -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all"
     flags="$flags -C llvm-args=-enable-machine-outliner -C llvm-args=-inline-threshold=20"
     flags="$flags -C link-arg=-nostartfiles -L$musl -L$unwind"
     for file in $start crti.o libc.a crtn.o; do
