@@ -41,23 +41,23 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<(Box<Operation>, Arc<Control>)>,
     /// The paths of what is being carried out, by operation.
-    running: Vec<(JobId, Paths)>,
+    running: Vec<(JobId, [Vec<u8>; 2])>,
     idle: usize,
     threads: usize,
     threads_max: usize,
 }
 
 /// Source and destination.
-type Paths = [Vec<u8>; 2];
+type Paths<'a> = [&'a [u8]; 2];
 
-fn paths(operation: &Operation) -> Paths {
-    let target = operation.target.as_ref().map_or(&operation.source, |target| target);
-    [operation.source.path.clone(), target.path.clone()]
+fn paths(operation: &Operation) -> Paths<'_> {
+    let target = operation.target.as_ref().unwrap_or(&operation.source);
+    [&operation.source.path, &target.path]
 }
 
 /// Whether one works within what the other works on: a tree and what is in it, or two that have the
 /// same place.
-fn overlap(one: &Paths, other: &Paths) -> bool {
+fn overlap(one: Paths<'_>, other: Paths<'_>) -> bool {
     let within = |path: &[u8], tree: &[u8]| {
         path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     };
@@ -67,15 +67,15 @@ fn overlap(one: &Paths, other: &Paths) -> bool {
 impl Queue {
     /// Takes the first operation that overlaps with none that runs or that waits before it.
     fn pop(&mut self) -> Option<(Box<Operation>, Arc<Control>)> {
-        let mut before: Vec<Paths> = self.running.iter().map(|(_, paths)| paths.clone()).collect();
-        let index = self.waiting.iter().position(|(operation, _)| {
-            let own = paths(operation);
-            let is_free = !before.iter().any(|other| overlap(&own, other));
-            before.push(own);
-            is_free
-        })?;
+        let running = || self.running.iter().map(|(_, [source, target])| [&source[..], &target[..]]);
+        let is_free = |index: &usize| {
+            let own = paths(&self.waiting[*index].0);
+            let before = self.waiting.iter().take(*index).map(|(operation, _)| paths(operation));
+            !running().chain(before).any(|other| overlap(own, other))
+        };
+        let index = (0..self.waiting.len()).find(is_free)?;
         let next = self.waiting.remove(index)?;
-        self.running.push((next.0.id, paths(&next.0)));
+        self.running.push((next.0.id, paths(&next.0).map(<[u8]>::to_vec)));
         Some(next)
     }
 }
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_tree_and_what_is_in_it_overlap() {
         let check = |one: [&str; 2], other: [&str; 2], expected: bool| {
-            let own = |paths: [&str; 2]| paths.map(|path| path.as_bytes().to_vec());
-            assert_eq!(overlap(&own(one), &own(other)), expected, "{one:?} {other:?}");
-            assert_eq!(overlap(&own(other), &own(one)), expected, "{other:?} {one:?}");
+            let (one, other) = (one.map(str::as_bytes), other.map(str::as_bytes));
+            assert_eq!(overlap(one, other), expected, "{one:?} {other:?}");
+            assert_eq!(overlap(other, one), expected, "{other:?} {one:?}");
         };
         check(["/in/a", "/out/a"], ["/in/b", "/out/b"], false);
         check(["/in/a", "/out/a"], ["/in/ab", "/out/ab"], false);
