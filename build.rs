@@ -14,6 +14,8 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=man");
+    // The static binary is linked by it.
+    println!("cargo::rerun-if-changed=tools/static.ld");
     let mut table = String::from("&[\n");
     for page in pages(&root.join("man")) {
         let name = page.file_name().and_then(|name| name.to_str()).expect("pages have plain names");
