@@ -299,6 +299,8 @@ pub struct Operation {
     pub rule: Arc<Rule>,
     /// With what.
     pub source: Place,
+    /// Whether that was a directory, when there was an event for it.
+    pub is_dir: bool,
     /// Where to; nowhere when it is deleted.
     pub target: Option<Place>,
 }

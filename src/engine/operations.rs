@@ -121,6 +121,7 @@ impl Engine {
     /// A free place for a files scheduler's task.
     pub(super) fn begin_operation(&mut self, job: JobId, rules: &[Arc<Rule>]) {
         let Some(task) = self.tasks.get(job) else { return };
+        let is_dir = task.subject.is_dir;
         let source = self.place(task.subject.node, &task.subject.name);
         let Some(rule) = rule_for(rules, &source.path) else {
             // Its directory was renamed since the event.
@@ -142,7 +143,7 @@ impl Engine {
                 return self.end_task(job, self.position);
             }
         };
-        let operation = Operation { id: job, rule, source, target };
+        let operation = Operation { id: job, rule, source, is_dir, target };
         if self.options.dry_run {
             let more = described(&operation, true);
             self.explain_begin(job);
@@ -150,20 +151,19 @@ impl Engine {
             return self.end_task(job, self.position);
         }
         self.log_task(Level::Info, job, "start task", &[]);
-        self.log_task(Level::Debug, job, "operation", &described(&operation, true));
-        self.time_operation(job);
+        self.time_operation(job, &operation);
         self.out.push(Effect::Operate(Box::new(operation)));
     }
 
-    /// Notes the beginning, and when to tell how far it is, if anybody wants to know.
-    fn time_operation(&mut self, job: JobId) {
+    /// Notes the beginning; and, for who wants to know, what exactly is done, and when to tell how far
+    /// it is.
+    fn time_operation(&mut self, job: JobId, operation: &Operation) {
         let now = self.now;
         if let Some(run) = self.tasks.run_mut(job) {
             run.started_at = now;
         }
-        let Some(task) = self.tasks.get(job) else { return };
-        let name = self.config.schedulers[usize::from(task.sched)].logname.clone();
-        if self.wants(Level::Debug, &name) {
+        if self.wants_of_task(Level::Debug, job) {
+            self.log_task(Level::Debug, job, "operation", &described(operation, true));
             let timer = self.wheel.insert(now + PROGRESS_MS, Timer::Progress(job.slot()));
             self.set_run_timer(job, timer);
         }
@@ -222,21 +222,27 @@ impl Engine {
             return self.on_withdrawn(job);
         }
         self.skip_events(job);
-        let mut more = described(operation, false);
         match end {
             OperationEnd::Withdrawn => {}
             OperationEnd::Done(done) => {
                 self.counters.done += 1;
-                if done.bytes > 0 {
-                    more.push(("bytes", done.bytes.to_string().into_bytes()));
-                }
-                more.push(("seconds", seconds(self.now - started_at)));
                 let level = if done.remarks.is_empty() { Level::Info } else { Level::Warning };
-                more.extend(done.remarks.into_iter().map(|remark| ("remark", remark.into_bytes())));
-                self.log_task(level, job, "task finished", &more);
+                if self.wants_of_task(level, job) {
+                    let mut more = described(operation, false);
+                    if done.bytes > 0 {
+                        more.push(("bytes", done.bytes.to_string().into_bytes()));
+                    }
+                    if done.entries > 1 {
+                        more.push(("entries", done.entries.to_string().into_bytes()));
+                    }
+                    more.push(("seconds", seconds(self.now - started_at)));
+                    more.extend(done.remarks.into_iter().map(|remark| ("remark", remark.into_bytes())));
+                    self.log_task(level, job, "task finished", &more);
+                }
             }
             OperationEnd::Failed(error) | OperationEnd::Aborted(error) => {
                 self.counters.failed += 1;
+                let mut more = described(operation, false);
                 more.push(("error", error.into_bytes()));
                 self.log_task(Level::Error, job, "task failed", &more);
             }

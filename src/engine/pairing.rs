@@ -143,6 +143,9 @@ impl Pairing {
     /// Whether visits wait for an arrival that may yet come; they may find other directories.
     #[must_use]
     pub fn has_visits(&self, position: u64) -> bool {
+        if self.directories == 0 {
+            return false;
+        }
         let waits = |half: &Half| half.give_up_at.is_none_or(|mark| mark > position);
         self.halves.iter().any(|half| waits(half) && !half.visits.is_empty())
     }

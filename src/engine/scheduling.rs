@@ -515,6 +515,12 @@ impl Engine {
         }
     }
 
+    /// Whether anybody reads what is logged of a task: what takes work to say is not made otherwise.
+    pub(super) fn wants_of_task(&self, level: Level, job: JobId) -> bool {
+        let task = self.tasks.get(job);
+        task.is_some_and(|task| self.wants(level, &self.config.schedulers[usize::from(task.sched)].logname))
+    }
+
     /// One line about a task, always with the same fields.
     pub(super) fn log_task(
         &mut self,

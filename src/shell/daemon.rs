@@ -437,8 +437,9 @@ impl<'a> Daemon<'a> {
     }
 
     fn take_operations(&mut self) {
-        for (operation, end) in self.pool.ended() {
-            let queued = self.queued();
+        let ended = self.pool.ended();
+        let queued = self.queued();
+        for (operation, end) in ended {
             self.step(Input::Operated { operation, end, queued });
         }
         self.carry_out();

@@ -1,7 +1,8 @@
 //! File operations: carried out by worker threads, because they block, and safe as root in directories
 //! that others can write to.
 //!
-//! Read in this order: `place` (from paths to descriptors), `private` (where things are made before
+//! Read in this order: `place` (from paths to descriptors) with `grips` (which of them are kept),
+//! `private` (where things are made before
 //! they are put in place), `relocate` (the three operations, step by step), `copy` with `data` and
 //! `attributes`, `replace` (what was there), `remove`, `settle` (what follows a move), `busy` (one
 //! operation at a time for one inode), all over `walk` (through a tree by
@@ -22,6 +23,7 @@ pub mod control;
 mod copy;
 mod data;
 pub mod failure;
+mod grips;
 mod place;
 pub mod pool;
 mod private;
@@ -37,6 +39,7 @@ mod tests;
 use busy::Busy;
 use control::Control;
 use failure::{Failure, Why};
+use grips::Grips;
 use private::Swept;
 
 use crate::config::{FileAction, Rule};
@@ -55,9 +58,17 @@ pub struct Ground {
 
 /// Carries out one operation.
 #[must_use]
-pub fn carry_out(operation: &Operation, control: &Control, ground: &Ground) -> OperationEnd {
+pub fn carry_out(
+    operation: &Operation,
+    control: &Control,
+    ground: &Ground,
+    grips: &mut Grips,
+) -> OperationEnd {
     let mut shop = Workshop::new(operation, control, ground);
-    let outcome = shop.run();
+    let outcome = shop.run(grips);
+    if outcome.is_err() {
+        grips.release();
+    }
     let mut remarks = shop.notes;
     match outcome {
         Ok(()) => {
@@ -105,8 +116,8 @@ impl<'a> Workshop<'a> {
         self.operation.target.as_ref().map_or(b"", |target| &target.path)
     }
 
-    fn run(&mut self) -> Result<(), Failure> {
-        let from = place::source(&self.operation.source)?;
+    fn run(&mut self, grips: &mut Grips) -> Result<(), Failure> {
+        let from = place::source(&self.operation.source, grips)?;
         let Some(to) = &self.operation.target else { return self.delete(&from) };
         let mut tries = TRIES;
         loop {
@@ -115,7 +126,7 @@ impl<'a> Workshop<'a> {
                 // No directory is made for something that is not there.
                 self.source(&from)?;
             }
-            let target = place::target(to, self.rule, &self.ground.swept)?;
+            let target = place::target(to, self.rule, &self.ground.swept, grips)?;
             let outcome = match self.rule.action {
                 FileAction::Copy => self.copy(&from, &target),
                 FileAction::Move | FileAction::Delete => self.relocate(&from, &target),
@@ -125,6 +136,7 @@ impl<'a> Workshop<'a> {
             if !(failure.is(Errno::ENOENT) && target.is_gone() && tries > 0) {
                 return Err(failure);
             }
+            grips.release();
         }
     }
 }

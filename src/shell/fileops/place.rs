@@ -5,9 +5,11 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use super::attributes;
 use super::failure::Failure;
+use super::grips::{Grips, Side};
 use super::private::{NEW, Private, Swept};
 use crate::config::Rule;
 use crate::engine::message::Place;
@@ -24,7 +26,7 @@ const TRIES: usize = 16;
 #[derive(Debug)]
 pub struct Spot {
     /// The directory.
-    pub dir: OwnedFd,
+    pub dir: Rc<OwnedFd>,
     /// The name.
     pub name: CString,
 }
@@ -76,10 +78,21 @@ fn split(place: &Place) -> (&[u8], &[u8], CString) {
 /// # Errors
 ///
 /// As `open(2)`.
-pub fn source(place: &Place) -> Result<Spot, Failure> {
+pub fn source(place: &Place, grips: &mut Grips) -> Result<Spot, Failure> {
     let (base, beneath, name) = split(place);
+    let path = directory(place, &name);
+    if let Some(dir) = grips.get(Side::Source, path, base.len()) {
+        return Ok(Spot { dir, name });
+    }
     let dir = hold(base, beneath).map_err(|errno| Failure::new("open", &place.path, errno))?;
+    let dir = Rc::new(dir);
+    grips.keep(Side::Source, path, base.len(), &dir);
     Ok(Spot { dir, name })
+}
+
+/// The path without the slash and the name at its end.
+fn directory<'a>(place: &'a Place, name: &CStr) -> &'a [u8] {
+    &place.path[..place.path.len() - name.to_bytes().len() - 1]
 }
 
 fn hold(base: &[u8], beneath: &[u8]) -> Result<OwnedFd, Errno> {
@@ -92,18 +105,24 @@ fn hold(base: &[u8], beneath: &[u8]) -> Result<OwnedFd, Errno> {
 /// # Errors
 ///
 /// As `open(2)` and `mkdir(2)`.
-pub fn target(place: &Place, rule: &Rule, swept: &Swept) -> Result<Target, Failure> {
+pub fn target(place: &Place, rule: &Rule, swept: &Swept, grips: &mut Grips) -> Result<Target, Failure> {
     let (base, beneath, name) = split(place);
+    let path = directory(place, &name);
+    if let Some(dir) = grips.get(Side::Target, path, base.len()) {
+        return Ok(Target { spot: Spot { dir, name }, made: Vec::new() });
+    }
     match hold(base, beneath) {
         Err(Errno::ENOENT) if rule.auto_create => {}
         Err(Errno::ENOENT) => {
             let reason = "there is no such directory (auto_create = yes makes it)";
-            let slash = place.path.len() - name.as_bytes().len() - 1;
-            return Err(Failure::refused("open", &place.path[..slash.max(1)], reason));
+            let path = if path.is_empty() { b"/" } else { path };
+            return Err(Failure::refused("open", path, reason));
         }
         outcome => {
             let dir = outcome.map_err(|errno| Failure::new("open", &place.path, errno))?;
             swept.sweep(dir.as_fd());
+            let dir = Rc::new(dir);
+            grips.keep(Side::Target, path, base.len(), &dir);
             return Ok(Target { spot: Spot { dir, name }, made: Vec::new() });
         }
     }
@@ -114,7 +133,7 @@ pub fn target(place: &Place, rule: &Rule, swept: &Swept) -> Result<Target, Failu
             Err(failure) if failure.is(Errno::EEXIST) || failure.is(Errno::ENOENT) => {}
             outcome => {
                 let (dir, made) = outcome?;
-                return Ok(Target { spot: Spot { dir, name }, made });
+                return Ok(Target { spot: Spot { dir: Rc::new(dir), name }, made });
             }
         }
     }
@@ -166,7 +185,7 @@ impl Maker<'_> {
         for name in &names[1..] {
             let name = c_name(name);
             let next = self.make_one(at.as_fd(), &name)?;
-            made.push(Spot { dir: std::mem::replace(&mut at, next), name });
+            made.push(Spot { dir: Rc::new(std::mem::replace(&mut at, next)), name });
         }
         let first = c_name(names[0]);
         file::rename(private.dir(), NEW, parent.as_fd(), &first, Existing::Keep)
@@ -179,7 +198,7 @@ impl Maker<'_> {
             })
             .map_err(failed("mkdir"))?;
         drop(private);
-        made.insert(0, Spot { dir: parent, name: first });
+        made.insert(0, Spot { dir: Rc::new(parent), name: first });
         Ok((at, made))
     }
 

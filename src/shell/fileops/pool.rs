@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::control::Control;
+use super::grips::{Grips, Turn};
 use super::{Ground, carry_out};
 use crate::engine::JobId;
 use crate::engine::message::{Operation, OperationEnd};
@@ -37,9 +38,20 @@ struct Shared {
     ground: Ground,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    operation: Box<Operation>,
+    control: Arc<Control>,
+    number: u64,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<(Box<Operation>, Arc<Control>)>,
+    waiting: VecDeque<Waiting>,
+    /// The number of the newest.
+    newest: u64,
+    /// How many operations on directories have ended.
+    trees: u64,
     /// The paths of what is being carried out, by operation.
     running: Vec<(JobId, [Vec<u8>; 2])>,
     idle: usize,
@@ -66,16 +78,16 @@ fn overlap(one: Paths<'_>, other: Paths<'_>) -> bool {
 
 impl Queue {
     /// Takes the first operation that overlaps with none that runs or that waits before it.
-    fn pop(&mut self) -> Option<(Box<Operation>, Arc<Control>)> {
+    fn pop(&mut self) -> Option<Waiting> {
         let running = || self.running.iter().map(|(_, [source, target])| [&source[..], &target[..]]);
         let is_free = |index: &usize| {
-            let own = paths(&self.waiting[*index].0);
-            let before = self.waiting.iter().take(*index).map(|(operation, _)| paths(operation));
+            let own = paths(&self.waiting[*index].operation);
+            let before = self.waiting.iter().take(*index).map(|one| paths(&one.operation));
             !running().chain(before).any(|other| overlap(own, other))
         };
         let index = (0..self.waiting.len()).find(is_free)?;
         let next = self.waiting.remove(index)?;
-        self.running.push((next.0.id, paths(&next.0).map(<[u8]>::to_vec)));
+        self.running.push((next.operation.id, paths(&next.operation).map(<[u8]>::to_vec)));
         Some(next)
     }
 }
@@ -104,18 +116,22 @@ impl Pool {
         self.controls.insert(id, Arc::clone(&control));
         let (is_wanted, threads) = {
             let mut queue = lock(&self.shared.queue);
-            queue.waiting.push_back((operation, control));
+            queue.newest += 1;
+            let number = queue.newest;
+            queue.waiting.push_back(Waiting { operation, control, number });
             queue.threads_max = threads_max as usize;
+            if queue.idle > 0 {
+                self.shared.wake.notify_one();
+            }
             (queue.waiting.len() > queue.idle && queue.threads < queue.threads_max, queue.threads)
         };
         if is_wanted {
             match self.start_thread() {
                 Ok(()) => lock(&self.shared.queue).threads += 1,
-                Err(errno) if threads == 0 => return self.fail(id, errno),
+                Err(errno) if threads == 0 => self.fail(id, errno),
                 Err(_) => {}
             }
         }
-        self.shared.wake.notify_one();
     }
 
     fn start_thread(&self) -> Result<(), Errno> {
@@ -137,9 +153,9 @@ impl Pool {
     /// ended.
     pub fn withdraw(&mut self, job: JobId) -> Option<Box<Operation>> {
         let mut queue = lock(&self.shared.queue);
-        let index = queue.waiting.iter().position(|(operation, _)| operation.id == job)?;
+        let index = queue.waiting.iter().position(|one| one.operation.id == job)?;
         self.controls.remove(&job);
-        queue.waiting.remove(index).map(|(operation, _)| operation)
+        queue.waiting.remove(index).map(|one| one.operation)
     }
 
     /// Asks an operation to end.
@@ -175,26 +191,39 @@ impl AsFd for Pool {
 
 impl Shared {
     fn work(&self) {
-        while let Some((operation, control)) = self.next() {
-            let end = carry_out(&operation, &control, &self.ground);
-            lock(&self.queue).running.retain(|(job, _)| *job != operation.id);
-            // Somebody may have waited for just this one.
-            self.wake.notify_one();
+        let mut grips = Grips::default();
+        let mut before = None;
+        while let Some(next) = self.next(before, &mut grips) {
+            let Waiting { operation, control, .. } = next;
+            before = Some((operation.id, operation.is_dir));
+            let end = carry_out(&operation, &control, &self.ground, &mut grips);
             self.end(operation, end);
         }
     }
 
+    /// The operation after the one `before`, which is known by its id and whether it was on a directory.
     /// `None`: there are more threads than there should be, since a reload.
-    fn next(&self) -> Option<(Box<Operation>, Arc<Control>)> {
+    fn next(&self, before: Option<(JobId, bool)>, grips: &mut Grips) -> Option<Waiting> {
         let mut queue = lock(&self.queue);
+        if let Some((id, is_dir)) = before {
+            queue.running.retain(|(job, _)| *job != id);
+            queue.trees += u64::from(is_dir);
+        }
         loop {
             if queue.threads > queue.threads_max {
                 queue.threads -= 1;
+                self.wake.notify_one();
                 return None;
             }
             if let Some(next) = queue.pop() {
+                // What is left may have waited for just the one before.
+                if queue.idle > 0 && !queue.waiting.is_empty() {
+                    self.wake.notify_one();
+                }
+                grips.turn = Turn { number: next.number, newest: queue.newest, trees: queue.trees };
                 return Some(next);
             }
+            grips.release();
             queue.idle += 1;
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;

@@ -68,9 +68,10 @@ impl Bench {
             id: JobId::for_tests(),
             rule: Arc::new(rule),
             source: place(self.from.path(), name),
+            is_dir: false,
             target,
         };
-        let end = carry_out(&operation, control, &self.ground);
+        let end = carry_out(&operation, control, &self.ground, &mut Grips::default());
         for dir in [&self.from, &self.to] {
             assert_eq!(litter(dir.path()), Vec::<PathBuf>::new());
         }
@@ -337,9 +338,14 @@ fn a_missing_fixed_directory_is_made_too() {
     target.trusted = target.path.len() - "/f".len();
     let creating = Rule { auto_create: true, ..rule(FileAction::Move) };
     let source = place(bench.from.path(), "f");
-    let operation =
-        Operation { id: JobId::for_tests(), rule: Arc::new(creating), source, target: Some(target) };
-    let end = carry_out(&operation, &Control::default(), &bench.ground);
+    let operation = Operation {
+        id: JobId::for_tests(),
+        rule: Arc::new(creating),
+        source,
+        is_dir: false,
+        target: Some(target),
+    };
+    let end = carry_out(&operation, &Control::default(), &bench.ground, &mut Grips::default());
     assert!(matches!(end, OperationEnd::Done(_)), "{end:?}");
     assert_eq!(fs::read_to_string(bench.to("a/b/f")).unwrap(), "x");
 }
@@ -510,9 +516,10 @@ fn a_tree_deeper_than_a_path_is_copied_moved_and_deleted() {
             id: JobId::for_tests(),
             rule: Arc::new(Rule { rec: true, ..rule(FileAction::Delete) }),
             source: place(bench.to.path(), name),
+            is_dir: false,
             target: None,
         };
-        let end = carry_out(&operation, &Control::default(), &bench.ground);
+        let end = carry_out(&operation, &Control::default(), &bench.ground, &mut Grips::default());
         assert!(matches!(end, OperationEnd::Done(_)), "{end:?}");
     }
 }
@@ -576,7 +583,8 @@ fn an_operation_that_is_told_to_end_leaves_all_as_it_was() {
 #[test]
 fn only_the_tree_that_was_copied_is_removed() {
     let bench = Bench::new();
-    let spot = |dir: &tempfile::TempDir| place::source(&place(dir.path(), "t")).unwrap();
+    let spot =
+        |dir: &tempfile::TempDir| place::source(&place(dir.path(), "t"), &mut Grips::default()).unwrap();
     for dir in [&bench.from, &bench.to] {
         plant(&dir.path().join("t"));
     }

@@ -1,6 +1,7 @@
 //! What an attacker, a killed daemon or another operation may have prepared.
 
 use super::*;
+use crate::shell::fileops::grips::Turn;
 
 /// An access list that lets user 1234 in, as `xattr(7)` gives it: struct `posix_acl_xattr_header` and
 /// entries for u::rwx u:1234:rwx g::r-x m::rwx o::---.
@@ -101,9 +102,10 @@ fn a_replaced_tree_comes_back_when_the_new_one_cannot_stay() {
         id: JobId::for_tests(),
         rule: Arc::new(setting),
         source: place(bench.from.path(), "t"),
+        is_dir: false,
         target: Some(place(bench.to.path(), "t")),
     };
-    let end = carry_out(&operation, &Control::default(), &ground);
+    let end = carry_out(&operation, &Control::default(), &ground, &mut Grips::default());
     let OperationEnd::Failed(text) = end else { panic!("{end:?}") };
     assert!(text.contains("another operation works on it"), "{text}");
     assert!(bench.to("t/old").exists() && bench.from("t/sub/file").exists());
@@ -127,4 +129,35 @@ fn set_id_bits_are_not_given_back() {
     attributes::set(&Rule { uid: Some(0), ..rule(FileAction::Move) }, held.as_fd(), &was, b"f").unwrap();
     attributes::restore(held.as_fd(), &was);
     assert_eq!((fs::metadata(bench.from("f")).unwrap().uid(), mode(&bench.from("f"))), (1234, 0o755));
+}
+
+/// One thread, two operations: the destination's directory is replaced in between.
+#[test]
+fn what_is_submitted_after_a_directory_was_replaced_goes_to_the_new_one() {
+    let check = |number: u64, expected: &str| {
+        let bench = Bench::new();
+        fs::create_dir(bench.to("out")).unwrap();
+        let mut grips = Grips::default();
+        let mut run = |name: &str, turn: Turn| {
+            fs::write(bench.from(name), "x").unwrap();
+            let operation = Operation {
+                id: JobId::for_tests(),
+                rule: Arc::new(rule(FileAction::Move)),
+                source: place(bench.from.path(), name),
+                is_dir: false,
+                target: Some(place(bench.to.path(), &format!("out/{name}"))),
+            };
+            grips.turn = turn;
+            let end = carry_out(&operation, &Control::default(), &bench.ground, &mut grips);
+            assert!(matches!(end, OperationEnd::Done(_)), "{end:?}");
+        };
+        run("first", Turn { number: 1, newest: 2, trees: 0 });
+        fs::rename(bench.to("out"), bench.to("old")).unwrap();
+        fs::create_dir(bench.to("out")).unwrap();
+        run("second", Turn { number, newest: number, trees: 0 });
+        assert!(bench.to(expected).exists(), "operation {number}");
+    };
+    check(3, "out/second");
+    // Submitted before the first was begun: as if it had been begun before the directory was replaced.
+    check(2, "old/second");
 }
