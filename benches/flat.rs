@@ -23,6 +23,13 @@ pub fn measure(lab: &Lab) {
         rename(dir, "dir", times);
         fs::remove_dir_all(dir.join(format!("dir-{times}"))).unwrap();
     });
+    compare(lab, &format!("flat: RSS gained by {count} renames to and fro"), count, |dir, times| {
+        to_and_fro(&dir.join("one"), &dir.join("two"), times);
+    });
+    let outside = lab.dir();
+    compare(lab, &format!("flat: RSS gained by {count} renames out and in"), count, |dir, times| {
+        to_and_fro(&dir.join("one"), &outside.path().join("one"), times);
+    });
     let count = lab.count(30_000);
     compare(lab, &format!("flat: RSS gained by {count} x mkdir, write, rm -r"), count, |dir, times| {
         for number in 0..times {
@@ -40,6 +47,16 @@ fn rename(dir: &Path, name: &str, times: usize) {
         let path = |number: usize| dir.join(format!("{name}-{number}"));
         fs::rename(path(number), path(number + 1)).unwrap();
     }
+}
+
+/// An empty directory, between two names.
+fn to_and_fro(one: &Path, two: &Path, times: usize) {
+    fs::create_dir(one).unwrap();
+    for _ in 0..times / 2 {
+        fs::rename(one, two).unwrap();
+        fs::rename(two, one).unwrap();
+    }
+    fs::remove_dir(one).unwrap();
 }
 
 /// The first fifth makes the room that is needed, the rest must get along with it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rinotifyd::config::inline::{Inline, from_command_line};
 use rinotifyd::engine::message::{Scan, Seen};
-use rinotifyd::engine::{Effect, Engine, Input, Options};
+use rinotifyd::engine::{Effect, Engine, Input, Options, SIFT_AT};
 use rinotifyd::event::{EventKind, HEADER_SIZE, RawEvent};
 use rinotifyd::types::Wd;
 
@@ -51,7 +51,8 @@ fn watching() -> (Engine, Wd) {
         ..Inline::default()
     };
     let config = from_command_line(&inline).unwrap().config;
-    let mut engine = Engine::new(config, Options { dry_run: false, default_max_jobs: 4 }, 0);
+    let mut engine =
+        Engine::new(config, Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT }, 0);
     let mut effects = Vec::new();
     let mut next_wd = 1;
     engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);

@@ -90,9 +90,14 @@ impl Arrivals {
         self.visits.front()
     }
 
+    /// Takes all visits out; their pins pass to the caller.
+    pub fn take_all(&mut self) -> VecDeque<Visit> {
+        std::mem::take(&mut self.visits)
+    }
+
     /// Takes all visits of one kind out; their pins pass to the caller.
-    pub fn take_all(&mut self, news: News) -> Vec<Visit> {
-        let all = std::mem::take(&mut self.visits);
+    pub fn take_all_of(&mut self, news: News) -> Vec<Visit> {
+        let all = self.take_all();
         let (taken, kept): (VecDeque<Visit>, _) = all.into_iter().partition(|visit| visit.news == news);
         self.visits = kept;
         taken.into()

@@ -331,7 +331,7 @@ mod tests {
     use super::*;
     use crate::config::inline::{Inline, from_command_line};
     use crate::engine::message::Seen;
-    use crate::engine::{Input, Options};
+    use crate::engine::{Input, Options, SIFT_AT};
     use crate::event::{EventKind, HEADER_SIZE, RawEvent};
     use crate::rows::Row;
     use crate::types::Wd;
@@ -345,7 +345,8 @@ mod tests {
             ..Inline::default()
         };
         let config = from_command_line(&inline).unwrap().config;
-        let mut engine = Engine::new(config, Options { dry_run: false, default_max_jobs: 4 }, 0);
+        let mut engine =
+            Engine::new(config, Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT }, 0);
         let mut effects = Vec::new();
         engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
         engine.step(0, Input::Spare, &mut effects);

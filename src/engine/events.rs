@@ -3,7 +3,7 @@
 use super::answers::Kept;
 use super::arrivals::News;
 use super::covering::Known;
-use super::pairing::{Half, PAIR_WAIT_MS, Wait};
+use super::pairing::{Half, Origin, PAIR_WAIT_MS, Wait};
 use super::routing::Occurrence;
 use super::tree::NodeId;
 use super::{Engine, Timer};
@@ -56,14 +56,15 @@ impl Engine {
         match kind {
             EventKind::MovedFrom => {
                 self.on_moved_from(&seen, event.cookie);
-                if unsettled {
-                    self.pairing.note_unsettled();
+                if unsettled && let Some(half) = self.pairing.last() {
+                    half.unsettled = true;
                 }
             }
             EventKind::MovedTo => {
                 self.end_displaced(node);
-                self.on_moved_to(&seen, event.cookie);
-                self.newcomer = if is_dir { self.tree.child(node, event.name) } else { None };
+                let origin = self.on_moved_to(&seen, event.cookie);
+                let child = if is_dir { self.tree.child(node, event.name) } else { None };
+                self.newcomer = child.map(|child| (child, origin));
             }
             EventKind::Create => {
                 self.end_displaced(node);
@@ -125,16 +126,28 @@ impl Engine {
             self.file_changed(event.node, event.name);
         }
         let child = if event.is_dir { self.tree.child(event.node, event.name) } else { None };
+        let mut origin = None;
         if let Some(child) = child {
             self.tree.depart(child);
             self.lost_child(event.node, event.name);
-            if self.newcomer == Some(child) {
-                // Or it was exchanged for a directory that has no node: then it has stayed.
-                self.push_visit(child, News::Verify);
-                self.guess(event.node, event.name, News::Created, Known::Appeared);
+            if let Some((_, from)) = self.newcomer.take_if(|(newcomer, _)| *newcomer == child) {
+                if from.is_none() {
+                    self.may_have_stayed(child, event.node, event.name);
+                }
+                origin = from;
             }
         }
         self.put_half(Wait::Arrival(cookie), event.node, child, event.name);
+        if let Some(half) = self.pairing.last() {
+            half.origin = origin;
+        }
+    }
+
+    /// A directory arrived under this name, and is said to leave it at once. Or the name was exchanged for
+    /// that of a directory without a node, which is what arrived and left: then it has stayed.
+    fn may_have_stayed(&mut self, moved: NodeId, parent: NodeId, name: &[u8]) {
+        self.push_visit(moved, News::Verify);
+        self.guess(parent, name, News::Created, Known::Appeared);
     }
 
     /// A directory is not where we thought: a visit finds it, or it has left.
@@ -212,18 +225,25 @@ impl Engine {
         }
     }
 
-    fn on_moved_to(&mut self, event: &Occurrence<'_>, cookie: u32) {
-        let Some(half) = self.pairing.take(cookie) else {
+    /// Returns where it came from, if that is watched.
+    fn on_moved_to(&mut self, event: &Occurrence<'_>, cookie: u32) -> Option<Origin> {
+        let Some(mut half) = self.pairing.take(cookie) else {
             self.deliver(event);
             self.moved_in(event, News::Moved);
-            return;
+            return None;
         };
+        let came_from = half.origin.take();
         // The way to a watch path is looked at too, but what is there is nobody's.
         let known = half.parent == event.node || self.is_inside(half.parent, half.name());
         let src = known.then_some((half.parent, half.name()));
         self.deliver(&Occurrence { src, ..*event });
         match half.node {
-            Some(moved) => self.arrived(moved, event.node, event.name),
+            Some(moved) => {
+                self.arrived(moved, event.node, event.name);
+                if came_from.is_some_and(|origin| origin.is(event.node, event.name)) {
+                    self.may_have_stayed(moved, half.parent, half.name());
+                }
+            }
             None => {
                 let news = if event.is_dir { self.news_of_unknown(&half) } else { News::Moved };
                 self.moved_in(event, news);
@@ -232,7 +252,9 @@ impl Engine {
                 }
             }
         }
+        let origin = event.is_dir.then(|| half.origin());
         self.release_half(half);
+        origin
     }
 
     /// What the content of a directory is that was renamed before anybody looked into it: if it was
@@ -264,6 +286,11 @@ impl Engine {
 
     /// Does what waited for the rename's end, and releases the pin.
     pub(super) fn release_half(&mut self, half: Half) {
+        if half.origin.is_some() {
+            // It left, and did not arrive. Or it was exchanged with something from elsewhere, since two
+            // arrivals under one name may be told as one (`inotify(7)`).
+            self.guess(half.parent, half.name(), News::Created, Known::Appeared);
+        }
         half.visits.into_iter().for_each(|visit| self.arrivals.push(visit));
         for deferred in half.deferred {
             self.replay(&deferred);
@@ -293,10 +320,11 @@ impl Engine {
     pub(super) fn give_up_pairs(&mut self) {
         // A visit that is still to be made may find it where nobody saw it arrive.
         let visits_to_come = self.arrivals.has_visits() || self.awaits_answers();
-        if !visits_to_come && !self.pairing.has_visits(self.position) {
-            while let Some(half) = self.pairing.take_given_up(self.position) {
-                self.give_up(half);
-            }
+        let may_be_found = visits_to_come || self.pairing.has_visits(self.position);
+        while (!may_be_found || self.pairing.is_crowded())
+            && let Some(half) = self.pairing.take_given_up(self.position)
+        {
+            self.give_up(half);
         }
         if self.pairing.is_empty() {
             if let Some(timer) = self.pairs_timer.take() {

@@ -49,7 +49,7 @@ use arrivals::{Arrivals, Visit};
 use asking::Troubles;
 use cover::Covers;
 pub use message::{Effect, Input};
-use pairing::Pairing;
+use pairing::{Origin, Pairing};
 use reconcile::{Pass, Rescan, Starvation};
 pub use tasks::JobId;
 use tasks::Tasks;
@@ -67,7 +67,12 @@ pub struct Options {
     pub dry_run: bool,
     /// Children at once when the configuration leaves it open.
     pub default_max_jobs: u32,
+    /// From so many directories on that are to be looked at, those are dropped that need not be.
+    pub sift_at: usize,
 }
+
+/// [`Options::sift_at`] of the daemon: as many as events fit into the kernel's queue by default.
+pub const SIFT_AT: usize = 16_384;
 
 /// More waiting and ready tasks than this, and the event queue is left to the kernel: about
 /// 200 MiB, which a machine that has so much to do can spare and a small one cannot exceed.
@@ -131,6 +136,8 @@ pub struct Engine {
     tree: Tree,
     covers: Covers,
     arrivals: Arrivals,
+    /// From so many visits on they are sifted next.
+    sift_at: usize,
     /// Visits to be made again, and the timer runs.
     postponed: Vec<Visit>,
     /// Watches to be taken away once all answers are there.
@@ -139,8 +146,8 @@ pub struct Engine {
     /// Events of directories that may be elsewhere by now, since the kernel dropped some.
     doubted: HashMap<NodeId, Vec<Kept>>,
     pairing: Pairing,
-    /// The directory that the latest IN_MOVED_TO has brought.
-    newcomer: Option<NodeId>,
+    /// The directory that the latest IN_MOVED_TO has brought, and from where, if that is watched.
+    newcomer: Option<(NodeId, Option<Origin>)>,
     tasks: Tasks,
     /// Operations that go on though their scheduler was removed.
     orphans: usize,
@@ -177,6 +184,7 @@ impl Engine {
             levels: config.log.clone(),
             config: Rc::new(config),
             runs: Vec::new(),
+            sift_at: options.sift_at,
             options,
             now,
             read_end: 0,
@@ -232,7 +240,10 @@ impl Engine {
                 self.read_end += bytes as u64;
                 self.reading = emptied.then_some(wall_ns);
             }
-            Input::Event { event, size } => self.take_event(&event, size),
+            Input::Event { event, size } => {
+                self.take_event(&event, size);
+                self.sift_visits();
+            }
             Input::Drained => self.on_drained(),
             Input::Tick { queued, wall_ns } => self.on_tick(queued, wall_ns),
             Input::Mounts { points } => self.on_mounts(&points),

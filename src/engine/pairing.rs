@@ -16,6 +16,10 @@ use crate::types::Millis;
 /// `rename(2)`, after its work is done: only a preempted thread can take longer than microseconds.
 pub const PAIR_WAIT_MS: Millis = 20;
 
+/// As many halves as this may wait for longer, since visits might find what they have moved: more of
+/// them are given up like all others. That takes thousands of directories moved out within moments.
+const HALVES_MAX: usize = 4096;
+
 /// The longest name that Linux allows.
 const NAME_SIZE_MAX: usize = 255;
 
@@ -32,6 +36,21 @@ pub enum Wait {
     Search,
 }
 
+/// A name in a directory, to be compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    parent: NodeId,
+    name: Box<[u8]>,
+}
+
+impl Origin {
+    /// Whether it is this name.
+    #[must_use]
+    pub fn is(&self, parent: NodeId, name: &[u8]) -> bool {
+        self.parent == parent && *self.name == *name
+    }
+}
+
 /// A directory that is between two names.
 #[derive(Debug)]
 pub struct Half {
@@ -46,6 +65,9 @@ pub struct Half {
     seen_at: Millis,
     /// Once this much of the stream is read, the other half will not come.
     give_up_at: Option<u64>,
+    /// Where the directory had come from just before. If it is said to move back there, the two names
+    /// may have been exchanged (RENAME_EXCHANGE): then it has stayed where it was.
+    pub origin: Option<Origin>,
     /// It is a file that somebody may have closed after writing without being seen; see `writers`.
     pub unsettled: bool,
     /// Events of the moved directory and those below it, kept until its path is known, in order.
@@ -59,6 +81,12 @@ impl Half {
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name[..usize::from(self.name_len)]
+    }
+
+    /// Directory and name that it left.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { parent: self.parent, name: self.name().into() }
     }
 }
 
@@ -85,6 +113,12 @@ impl Pairing {
         self.halves.is_empty()
     }
 
+    /// Whether so many wait that no more can be kept for longer than it takes their arrival to be read.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.halves.len() > HALVES_MAX
+    }
+
     /// Keeps a first half. `parent` must be pinned by the caller.
     pub fn put(&mut self, wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8], now: Millis) {
         let name_len = name.len().min(NAME_SIZE_MAX);
@@ -98,15 +132,16 @@ impl Pairing {
             name_len: u8::try_from(name_len).unwrap_or(u8::MAX),
             seen_at: now,
             give_up_at: None,
+            origin: None,
             unsettled: false,
             deferred: Vec::new(),
             visits: Vec::new(),
         });
     }
 
-    /// The half that was put last is about a file whose last close may have been missed.
-    pub fn note_unsettled(&mut self) {
-        self.halves.iter_mut().next_back().into_iter().for_each(|half| half.unsettled = true);
+    /// The half that was put last.
+    pub fn last(&mut self) -> Option<&mut Half> {
+        self.halves.back_mut()
     }
 
     /// Puts a half back that now waits for something else.

@@ -114,7 +114,7 @@ impl Engine {
         let is_blind = is_blind || self.pass.is_some_and(|pass| pass.is_blind);
         self.pass = Some(Pass { since_ns, last_words, is_blind });
         let anew: HashSet<&NodeId> = nodes.iter().collect();
-        for visit in self.arrivals.take_all(News::Changed) {
+        for visit in self.arrivals.take_all_of(News::Changed) {
             if anew.contains(&visit.node) {
                 self.tree.unpin(visit.node);
             } else {

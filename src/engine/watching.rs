@@ -57,6 +57,26 @@ impl Engine {
         self.arrivals.push_at(mark, visit);
     }
 
+    /// Visits of directories that are gone, and doubts that are the same, are dropped before their turn
+    /// when there are many: whoever renames directories to and fro faster than they can be looked at
+    /// would have all the memory there is.
+    pub(super) fn sift_visits(&mut self) {
+        if self.arrivals.len() < self.sift_at {
+            return;
+        }
+        let mut doubted = HashSet::new();
+        for visit in self.arrivals.take_all() {
+            let is_news = visit.news != News::Verify || doubted.insert(visit.node);
+            let can_be_found = self.tree.is_attached(visit.node) || self.half_above(visit.node).is_some();
+            if is_news && can_be_found {
+                self.arrivals.push(visit);
+            } else {
+                self.drop_visit(visit);
+            }
+        }
+        self.sift_at = self.options.sift_at.max(2 * self.arrivals.len());
+    }
+
     /// An event says that a directory was made. What had its name is gone.
     pub(super) fn created(&mut self, parent: NodeId, name: &[u8]) {
         match self.tree.child(parent, name) {
@@ -181,6 +201,9 @@ impl Engine {
     /// Perhaps that was the last visit.
     pub(super) fn note_visited(&mut self) {
         self.arrivals.resume(self.position);
+        if self.arrivals.is_empty() {
+            self.sift_at = self.options.sift_at;
+        }
         self.give_up_pairs();
         if !self.awaits_answers() {
             self.unwatch_unwanted();
@@ -201,12 +224,16 @@ impl Engine {
             && self.can_be_in(self.tree.parent(visit.node));
         let goes = wanted && !self.must_starve(visit.node);
         if !goes {
-            if visit.news == News::Writers {
-                self.forget_writers(visit.node);
-            }
-            self.tree.unpin(visit.node);
+            self.drop_visit(visit);
         }
         goes
+    }
+
+    fn drop_visit(&mut self, visit: Visit) {
+        if visit.news == News::Writers {
+            self.forget_writers(visit.node);
+        }
+        self.tree.unpin(visit.node);
     }
 
     /// Whether there is a way to a directory through its parent. One that has no watch is dead,

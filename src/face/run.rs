@@ -14,7 +14,7 @@ use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
-use crate::engine::Options;
+use crate::engine::{Options, SIFT_AT};
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::shell::daemon::{Daemon, Reload};
 use crate::shell::host::Machine;
@@ -183,7 +183,8 @@ fn start(
     // No unmount is to be blocked by the daemon's working directory.
     env::set_current_dir("/")?;
     let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
-    let options = Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX) };
+    let options =
+        Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX), sift_at: SIFT_AT };
     let control = config.daemon.control.clone();
     let mut daemon = Daemon::new(config, options, log, source)?;
     daemon

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use crate::events::{config, directories_on_disk, start, told, watch};
-use crate::scratch::Scratch;
+use crate::scratch::{Daemon, Scratch};
 
 const MAKERS: usize = 2;
 const TREES: usize = 300;
@@ -61,4 +61,38 @@ fn trees_of_two_makers_lose_no_file_and_double_none() {
 #[test]
 fn the_same_below_directories_that_are_new_themselves() {
     check(false);
+}
+
+/// A directory that is renamed faster than it can be looked at: what is to be looked at, and what waits
+/// for the rest of a rename, has its limits.
+#[test]
+fn renames_without_end_take_no_memory_without_end() {
+    const RENAMES: usize = 300_000;
+    /// Without the limits it is over 20 MiB, of a daemon with less than 4.
+    const KIB_MAX: u64 = 10 << 10;
+    for there in ["src/two", "elsewhere"] {
+        let scratch = Scratch::new();
+        scratch.dir("src/one");
+        let config = format!(
+            "[log]\nlevel = warning\n[log daemon]\nlevel = info\n[scheduler job]\ntype = exec\ncmd = true\ndirs = no\n\
+             [event_map map]\nIN_CLOSE_WRITE = job\nIN_MOVED_TO = job\n{}",
+            watch("src")
+        );
+        let mut daemon = Daemon::start_ready(&scratch, &config, &[]);
+        let (one, two) = (scratch.path("src/one"), scratch.path(there));
+        for _ in 0..RENAMES / 2 {
+            fs::rename(&one, &two).unwrap();
+            fs::rename(&two, &one).unwrap();
+        }
+        daemon.wait_directories("src", 2);
+        daemon.wait_status("to_visit=0");
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        // The debug build's own code is not what counts.
+        let code = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+        let code: u64 = code.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(peak - code < KIB_MAX, "{there}: {peak} KiB at most, {code} of them code");
+        daemon.stop();
+    }
 }

@@ -247,3 +247,19 @@ fn two_directories_are_renamed_to_one_name_and_told_as_one() {
     let path = "/top/watched/c/file";
     assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
 }
+
+#[test]
+fn a_directory_is_exchanged_for_one_that_nobody_watches_yet_right_after_it_was_renamed() {
+    let mut scene = Scene::new(OVERFLOWS_NEVER);
+    let top = scene.0.world.watched;
+    let renamed = scene.mkdir(top, "a");
+    scene.0.settle();
+    let new = scene.mkdir(top, "new");
+    let unwatched = scene.mkdir(new, "b");
+    // Two arrivals as one, and of the way back nobody tells.
+    scene.rename(renamed, top, "c", false);
+    scene.rename(unwatched, top, "c", true);
+    scene.write(unwatched, "file");
+    let path = "/top/watched/c/file";
+    assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
+}
