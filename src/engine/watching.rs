@@ -233,6 +233,14 @@ impl Engine {
         if visit.news == News::Writers {
             self.forget_writers(visit.node);
         }
+        if visit.news == News::Verify
+            && self.tree.wd(visit.node).is_some()
+            && !self.tree.is_attached(visit.node)
+            && self.half_above(visit.node).is_none()
+        {
+            // The directory that it was in is gone. Since that was empty, it had left before.
+            self.mislay(visit.node);
+        }
         self.tree.unpin(visit.node);
     }
 
@@ -307,6 +315,8 @@ impl Engine {
         match visit.news {
             News::Verify => List::Nothing,
             News::Writers => List::Named,
+            // It has appeared, and was not looked at yet: whatever is in it is new.
+            News::Changed if self.is_unseen(visit.node) => List::Changes { since_ns: i64::MIN },
             News::Changed => List::Changes { since_ns: self.changed_since_ns() },
             News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
@@ -314,6 +324,12 @@ impl Engine {
             News::Created if closes => List::Writers,
             News::Created | News::Moved => List::Everything,
         }
+    }
+
+    /// Whether a directory has no watch because it has come too late for one, and not because nobody has
+    /// got so far yet or watches have run out.
+    fn is_unseen(&self, node: NodeId) -> bool {
+        self.ready && self.starvation.is_none() && self.tree.wd(node).is_none()
     }
 
     /// A wildcard may mean a link to a directory, which a listing of directories alone leaves out.

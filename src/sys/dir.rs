@@ -134,6 +134,15 @@ fn here<'a>(start: BorrowedFd<'a>, own: &'a Option<OwnedFd>) -> BorrowedFd<'a> {
     own.as_ref().map_or(start, AsFd::as_fd)
 }
 
+/// Makes a directory the working directory. Only the thread that watches does that, and it leaves it soon
+/// ([`leave`]).
+///
+/// # Errors
+/// EACCES without the right to search it.
+pub fn enter(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    retry(|| nix::unistd::fchdir(dir))
+}
+
 /// Makes `/` the working directory again, so that the one that was entered can be unmounted.
 pub fn leave() {
     // Every process can search its root; without that, nothing else would work either.

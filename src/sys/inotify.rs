@@ -1,7 +1,7 @@
 //! The inotify instance. See `inotify(7)`.
 //!
-//! A watch is set through a descriptor, so that it is on the very directory that will be listed,
-//! however fast somebody renames.
+//! A watch set through a descriptor is on the very directory that will be listed, however fast somebody
+//! renames. One set by a name is on what had it just then.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -84,6 +84,15 @@ impl Inotify {
             Err(Errno::EACCES) => self.watch(dir, mask),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Watches a subdirectory of the working directory under its name, a component that is no symbolic
+    /// link; else as [`Inotify::watch`]. What had the name before or after may be another directory.
+    ///
+    /// # Errors
+    /// As [`Inotify::watch`], and ENOENT. ENOTDIR for a symbolic link, too.
+    pub fn watch_by_name(&self, name: &CStr, mask: u32) -> Result<Wd, Errno> {
+        self.add(name, with_events(mask)? | libc::IN_MASK_ADD | libc::IN_DONT_FOLLOW)
     }
 
     /// As [`Inotify::watch`], but `mask` replaces what the inode was watched for.

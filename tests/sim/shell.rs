@@ -409,6 +409,9 @@ impl Shell {
         for item in &scan.items {
             self.noise(2);
             results.push(match &parent {
+                Ok(Some(parent)) if scan.expect.is_some() && is_plain(item) => {
+                    self.look_by_name(*parent, item)
+                }
                 Ok(parent) => self.look(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
             });
@@ -453,12 +456,49 @@ impl Shell {
         Ok(ino)
     }
 
-    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+    fn fail_to_watch(&mut self) -> Result<(), ScanError> {
         if self.faults.watch > 0 && self.rng.one_in(self.faults.watch) {
             let words = ScanError::Other("EIO".to_owned());
             let errors = [ScanError::Denied, ScanError::NoSpace { limit: None }, words];
             return Err(self.rng.pick(&errors).clone());
         }
+        Ok(())
+    }
+
+    /// Each step may find another directory.
+    fn look_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
+        self.fail_to_watch()?;
+        let ino = self.open(parent, &item.name)?;
+        let wd = self.kernel().add_watch(ino, item.mask, true);
+        self.kernel().release(ino);
+        self.noise(2);
+        let entries = match self.list_by_name(parent, item) {
+            Err(ScanError::NotFound | ScanError::NotDirectory) => Err(ScanError::Stale(Some(wd))),
+            outcome => outcome,
+        };
+        Ok(Seen { wd, entries: entries?, remote: None })
+    }
+
+    fn list_by_name(&mut self, parent: Ino, item: &Item) -> Result<Vec<Entry>, ScanError> {
+        if item.list == List::Nothing {
+            return Ok(Vec::new());
+        }
+        let ino = self.open(parent, &item.name)?;
+        let is_leaf = self.list(ino, item).is_empty();
+        self.kernel().release(ino);
+        if is_leaf {
+            return Ok(Vec::new());
+        }
+        self.noise(2);
+        let ino = self.open(parent, &item.name)?;
+        self.noise(2);
+        let entries = self.list(ino, item);
+        self.kernel().release(ino);
+        Ok(entries)
+    }
+
+    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+        self.fail_to_watch()?;
         let ino = self.open_item(base, parent, item)?;
         self.noise(2);
         let wd = self.kernel().add_watch(ino, item.mask, !item.replace);
@@ -530,4 +570,9 @@ impl Shell {
 /// What the checks ask of an event's name.
 pub fn is(delivery: &Delivery, kind: EventKind) -> bool {
     delivery.event == kind.name()
+}
+
+/// As the daemon's shell has it.
+fn is_plain(item: &Item) -> bool {
+    !item.follow && !item.replace && matches!(item.list, List::Nothing | List::Directories)
 }
