@@ -17,7 +17,7 @@ use super::wheel::TimerId;
 use super::{Engine, Timer};
 use crate::event::{EventKind, IN_ISDIR, RawEvent};
 use crate::record::{Level, Record};
-use crate::types::Millis;
+use crate::types::{Millis, Wd};
 
 /// A change of inode is stamped with a clock that ticks every few milliseconds, so it can seem older
 /// than it is; a remote filesystem has a clock of its own.
@@ -232,9 +232,25 @@ impl Engine {
         self.tree.trust(node);
         for kept in self.doubted.remove(&node).unwrap_or_default() {
             let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
+            let Some(node) = self.bearer(node, kept.wd) else { continue };
+            if self.tree.is_doubted(node) {
+                self.doubted.entry(node).or_default().push(kept);
+                continue;
+            }
             let is_dir = kept.mask & IN_ISDIR != 0 || kept.name.is_empty();
             self.deliver(&Occurrence { node, name: &kept.name, kind, is_dir, src: None, catch_up: false });
         }
+    }
+
+    /// Which directory has this watch by now, if it is anywhere: `node`, or the one that was there before
+    /// and was found elsewhere.
+    fn bearer(&self, node: NodeId, wd: Wd) -> Option<NodeId> {
+        if self.tree.wd(node) == Some(wd) {
+            return Some(node);
+        }
+        let mut nodes = Vec::new();
+        self.tree.by_wd(wd, &mut nodes);
+        nodes.into_iter().find(|node| self.tree.is_attached(*node))
     }
 
     /// Keeps an event of a directory that may be elsewhere by now. Returns whether it did.
