@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Engine;
-use super::arrivals::Asked;
+use super::arrivals::{Asked, Visit};
 use super::message::{Entry, EntryKind, ScanError, Seen};
 use super::tree::NodeId;
 use crate::event::{EventKind, IN_ISDIR, RawEvent};
@@ -115,6 +115,11 @@ impl Answers {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.answers.len() >= ANSWERS_MAX
+    }
+
+    /// The visits whose answers wait.
+    pub fn visits(&self) -> impl Iterator<Item = &Visit> {
+        self.answers.iter().map(|answer| &answer.asked.visit)
     }
 
     /// The events after an answer's first mark and up to its second.

@@ -90,6 +90,12 @@ impl Arrivals {
         self.visits.front()
     }
 
+    /// All visits that are to be made, now or later, or are being made.
+    pub fn all(&self) -> impl Iterator<Item = &Visit> {
+        let later = self.later.iter().map(|(_, visit)| visit);
+        self.visits.iter().chain(later).chain(self.asked.iter().map(|asked| &asked.visit))
+    }
+
     /// Takes all visits out; their pins pass to the caller.
     pub fn take_all(&mut self) -> VecDeque<Visit> {
         std::mem::take(&mut self.visits)

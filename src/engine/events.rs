@@ -131,8 +131,11 @@ impl Engine {
             self.tree.depart(child);
             self.lost_child(event.node, event.name);
             if let Some((_, from)) = self.newcomer.take_if(|(newcomer, _)| *newcomer == child) {
+                // Or the name was exchanged for that of a directory without a node, which is what arrived and
+                // left: then this one has stayed. If the way back is watched, it tells.
                 if from.is_none() {
-                    self.may_have_stayed(child, event.node, event.name);
+                    self.push_visit(child, News::Verify);
+                    self.guess(event.node, event.name, News::Created, Known::Appeared);
                 }
                 origin = from;
             }
@@ -141,13 +144,6 @@ impl Engine {
         if let Some(half) = self.pairing.last() {
             half.origin = origin;
         }
-    }
-
-    /// A directory arrived under this name, and is said to leave it at once. Or the name was exchanged for
-    /// that of a directory without a node, which is what arrived and left: then it has stayed.
-    fn may_have_stayed(&mut self, moved: NodeId, parent: NodeId, name: &[u8]) {
-        self.push_visit(moved, News::Verify);
-        self.guess(parent, name, News::Created, Known::Appeared);
     }
 
     /// A directory is not where we thought: a visit finds it, or it has left.
@@ -241,7 +237,11 @@ impl Engine {
             Some(moved) => {
                 self.arrived(moved, event.node, event.name);
                 if came_from.is_some_and(|origin| origin.is(event.node, event.name)) {
-                    self.may_have_stayed(moved, half.parent, half.name());
+                    // It may not be watched where it is now.
+                    if self.tree.child(event.node, event.name) == Some(moved) {
+                        self.push_visit(moved, News::Verify);
+                    }
+                    self.guess(half.parent, half.name(), News::Created, Known::Appeared);
                 }
             }
             None => {

@@ -37,7 +37,7 @@ pub mod wheel;
 mod workers;
 mod writers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -163,6 +163,8 @@ pub struct Engine {
     emptied_at_ns: i64,
     reading: Option<i64>,
     pass: Option<Pass>,
+    /// Directories that had appeared when the pass began, and not been looked at.
+    unseen: HashSet<NodeId>,
     starvation: Option<Starvation>,
     rescans: Vec<Rescan>,
     phase: Phase,
@@ -210,6 +212,7 @@ impl Engine {
             emptied_at_ns: 0,
             reading: None,
             pass: None,
+            unseen: HashSet::new(),
             starvation: None,
             rescans: Vec::new(),
             phase: Phase::Running,

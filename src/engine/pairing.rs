@@ -169,6 +169,11 @@ impl Pairing {
         self.remove(index)
     }
 
+    /// The visits that wait for an arrival.
+    pub fn visits(&self) -> impl Iterator<Item = &Visit> {
+        self.halves.iter().flat_map(|half| &half.visits)
+    }
+
     /// Whether visits wait for an arrival.
     #[must_use]
     pub fn holds_visits(&self) -> bool {

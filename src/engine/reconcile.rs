@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::answers::{Kept, Touched};
-use super::arrivals::News;
+use super::arrivals::{News, Visit};
 use super::cover::{CoverId, Role};
 use super::message::{Entry, EntryKind};
 use super::routing::Occurrence;
@@ -113,19 +113,31 @@ impl Engine {
         let last_words = last_words.or(self.pass.and_then(|pass| pass.last_words));
         let is_blind = is_blind || self.pass.is_some_and(|pass| pass.is_blind);
         self.pass = Some(Pass { since_ns, last_words, is_blind });
+        self.note_unseen();
         let anew: HashSet<&NodeId> = nodes.iter().collect();
-        for visit in self.arrivals.take_all_of(News::Changed) {
-            if anew.contains(&visit.node) {
-                self.tree.unpin(visit.node);
-            } else {
-                self.arrivals.push(visit);
-            }
-        }
+        let under_way = self.arrivals.take_all_of(News::Changed);
+        let (begun, kept): (Vec<Visit>, _) =
+            under_way.into_iter().partition(|visit| anew.contains(&visit.node));
+        kept.into_iter().for_each(|visit| self.arrivals.push(visit));
         for &node in nodes {
             // One that is between two names is looked at when it is found.
             let is_somewhere = self.tree.is_linked(node) || self.tree.in_transit(node).is_some();
             if is_somewhere && self.tree.cover(node) != CoverId::NONE {
                 self.push_visit(node, News::Changed);
+            }
+        }
+        // Some may have been all that kept their directory's node.
+        begun.into_iter().for_each(|visit| self.tree.unpin(visit.node));
+    }
+
+    /// Notes the directories that have appeared and wait for their first look: whatever is in them is new,
+    /// whoever looks first.
+    fn note_unseen(&mut self) {
+        let visits = self.arrivals.all().chain(self.answers.visits()).chain(self.pairing.visits());
+        let appeared = |visit: &&Visit| matches!(visit.news, News::Created | News::Moved);
+        for visit in visits.chain(&self.postponed).filter(appeared) {
+            if self.tree.wd(visit.node).is_none() {
+                self.unseen.insert(visit.node);
             }
         }
     }
@@ -142,6 +154,7 @@ impl Engine {
             return;
         }
         let Some(pass) = self.pass.take() else { return };
+        self.unseen.clear();
         self.bury();
         // What could not be looked at is where it was, as far as anybody knows.
         let mut unseen: Vec<NodeId> = self.doubted.keys().copied().collect();

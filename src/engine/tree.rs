@@ -336,6 +336,7 @@ impl Tree {
 
     /// Keeps the node from being freed.
     pub fn pin(&mut self, node: NodeId) {
+        debug_assert!(self.at(node).flags & FREE == 0, "a node that is free is nobody's");
         if self.is_pinned(node) {
             *self.more_pins.entry(node.0).or_insert(0) += 1;
             self.set_flag(node, MORE_PINS, true);
@@ -346,6 +347,7 @@ impl Tree {
 
     /// Takes one pin away.
     pub fn unpin(&mut self, node: NodeId) {
+        debug_assert!(self.is_pinned(node), "nobody takes away what another has");
         if self.at(node).flags & MORE_PINS == 0 {
             self.set_flag(node, PINNED, false);
             self.free_if_unused(node);

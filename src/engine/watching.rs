@@ -315,8 +315,9 @@ impl Engine {
         match visit.news {
             News::Verify => List::Nothing,
             News::Writers => List::Named,
-            // It has appeared, and was not looked at yet: whatever is in it is new.
-            News::Changed if self.is_unseen(visit.node) => List::Changes { since_ns: i64::MIN },
+            News::Changed if self.tree.wd(visit.node).is_none() && self.unseen.contains(&visit.node) => {
+                List::Changes { since_ns: i64::MIN }
+            }
             News::Changed => List::Changes { since_ns: self.changed_since_ns() },
             News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
@@ -324,12 +325,6 @@ impl Engine {
             News::Created if closes => List::Writers,
             News::Created | News::Moved => List::Everything,
         }
-    }
-
-    /// Whether a directory has no watch because it has come too late for one, and not because nobody has
-    /// got so far yet or watches have run out.
-    fn is_unseen(&self, node: NodeId) -> bool {
-        self.ready && self.starvation.is_none() && self.tree.wd(node).is_none()
     }
 
     /// A wildcard may mean a link to a directory, which a listing of directories alone leaves out.
@@ -378,12 +373,12 @@ impl Engine {
         let mut nodes = self.tree.subtree(top);
         let pinned: HashSet<NodeId> =
             nodes.iter().copied().filter(|node| self.tree.is_pinned(*node)).collect();
-        for job in self.tasks.select(&|task| task.waits() && pinned.contains(&task.subject.node)) {
-            self.remove_task(job, Level::Warning, &format!("task cancelled: its directory left: {why}"));
-        }
         nodes.reverse();
         for &node in &nodes {
             self.tree.pin(node);
+        }
+        for job in self.tasks.select(&|task| task.waits() && pinned.contains(&task.subject.node)) {
+            self.remove_task(job, Level::Warning, &format!("task cancelled: its directory left: {why}"));
         }
         for &node in &nodes {
             if let Some(wd) = self.tree.wd(node) {

@@ -197,3 +197,27 @@ fn tasks_below_a_directory_that_left_are_cancelled() {
     assert_eq!(daemon.wait_ran(&scratch, "ran", 1), [scratch.expand("@/src/stays")]);
     daemon.stop();
 }
+
+/// It is abandoned there, and nobody may go on with what is gone.
+#[test]
+fn a_directory_moves_back_to_a_name_that_is_excluded() {
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    let watch = watch("src") + "exclude_filter = .*/x$\n";
+    let mut daemon = start(&scratch, &config(&["IN_CLOSE_WRITE"], &watch));
+    for _ in 0..3 {
+        scratch.dir("src/x");
+        scratch.rename("src/x", "src/y");
+        daemon.wait_directories("src", 2);
+        scratch.rename("src/y", "src/x");
+        daemon.wait_directories("src", 1);
+        scratch.dir("src/y");
+        daemon.wait_directories("src", 2);
+        fs::remove_dir(scratch.path("src/x")).unwrap();
+        fs::remove_dir(scratch.path("src/y")).unwrap();
+        daemon.wait_directories("src", 1);
+    }
+    scratch.dir("src/z");
+    scratch.write("src/z/file", "");
+    finish(&scratch, daemon, &["IN_CLOSE_WRITE src/z/file"]);
+}

@@ -69,6 +69,11 @@ impl Grips {
         *(if side == Side::Source { &mut self.source } else { &mut self.target }) = Some(grip);
     }
 
+    /// Lets go of a directory that the operation has no use for.
+    pub fn drop_target(&mut self) {
+        self.target = None;
+    }
+
     /// Lets go of everything: before a pause, so that nothing is held that somebody wants to unmount;
     /// and after a failure, which may have to do with it.
     pub fn release(&mut self) {

@@ -118,7 +118,10 @@ impl<'a> Workshop<'a> {
 
     fn run(&mut self, grips: &mut Grips) -> Result<(), Failure> {
         let from = place::source(&self.operation.source, grips)?;
-        let Some(to) = &self.operation.target else { return self.delete(&from) };
+        let Some(to) = &self.operation.target else {
+            grips.drop_target();
+            return self.delete(&from);
+        };
         let mut tries = TRIES;
         loop {
             tries -= 1;

@@ -155,7 +155,12 @@ impl Pool {
         let mut queue = lock(&self.shared.queue);
         let index = queue.waiting.iter().position(|one| one.operation.id == job)?;
         self.controls.remove(&job);
-        queue.waiting.remove(index).map(|one| one.operation)
+        let taken = queue.waiting.remove(index);
+        // Another may have waited for just this one.
+        if queue.idle > 0 && !queue.waiting.is_empty() {
+            self.shared.wake.notify_one();
+        }
+        taken.map(|one| one.operation)
     }
 
     /// Asks an operation to end.
