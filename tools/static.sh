@@ -106,8 +106,8 @@ build_std() {
     # since libgcc_eh.a wants glibc's _dl_find_object.
     flags="-C target-feature=+crt-static -C link-self-contained=no -C linker=$linker"
     # Small: nothing unwinds, since a panic aborts, so there are no tables for it (a tenth of the
-    # binary); a panic says what is wrong but not where (a tenth too); equal
-    # pieces of functions are one (outliner), and only tiny ones are inlined.
+    # binary); a panic says what is wrong but not where (a tenth too); equal pieces of functions are
+    # one (outliner), and only tiny ones are inlined.
     flags="$flags -C force-unwind-tables=no -Z location-detail=none"
     # A gcc for another machine knows its own linker only, so these are not for all: equal functions
     # are one (ICF), and rare code is apart (static.ld).

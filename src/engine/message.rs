@@ -373,6 +373,15 @@ pub struct Item {
     pub names: Vec<Box<[u8]>>,
 }
 
+impl Item {
+    /// Whether nothing but its subdirectories matters, so that it may be watched by its name in a watched
+    /// parent: each step may then find another directory, of which an event of the parent's tells.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.follow && !self.replace && matches!(self.list, List::Nothing | List::Directories)
+    }
+}
+
 /// How much of a directory's content is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {

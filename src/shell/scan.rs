@@ -50,18 +50,12 @@ impl Scanner {
         let parent = parent.as_ref().map(AsFd::as_fd);
         // Whether the parent is the working directory.
         let mut inside = false;
-        let mut look = |item: &Item| match parent {
-            Some(parent) if scan.expect.is_some() && is_plain(item) => {
-                inside = inside || dir::enter(parent).is_ok();
-                if inside {
-                    self.look_by_name(inotify, &scan.base, parent, item)
-                } else {
-                    self.look(inotify, &scan.base, Some(parent), item)
-                }
-            }
-            _ => {
-                inside = false;
-                self.look(inotify, &scan.base, parent, item)
+        let mut look = |item: &Item| {
+            let watched = parent.filter(|_| scan.expect.is_some() && item.is_plain());
+            inside = watched.is_some_and(|parent| inside || dir::enter(parent).is_ok());
+            match watched {
+                Some(parent) if inside => self.look_by_name(inotify, &scan.base, parent, item),
+                _ => self.look(inotify, &scan.base, parent, item),
             }
         };
         let results = scan.items.iter().map(&mut look).collect();
@@ -152,18 +146,23 @@ impl Scanner {
         if item.list == List::Nothing || self.is_leaf(&stat::stat_at(parent, name)?, parent)? {
             return Ok(Vec::new());
         }
-        self.list(dir::hold_child(parent, name)?.as_fd(), item)
+        self.list_entries(dir::hold_child(parent, name)?.as_fd(), item)
     }
 
     fn list(&mut self, held: BorrowedFd<'_>, item: &Item) -> Result<Vec<Entry>, Errno> {
+        match item.list {
+            List::Nothing => Ok(Vec::new()),
+            List::Named => Ok(item.names.iter().filter_map(|name| named(held, name)).collect()),
+            List::Directories if self.is_leaf(&stat::stat(held)?, held)? => Ok(Vec::new()),
+            List::Directories | List::Everything | List::Writers | List::Changes { .. } => {
+                self.list_entries(held, item)
+            }
+        }
+    }
+
+    fn list_entries(&mut self, held: BorrowedFd<'_>, item: &Item) -> Result<Vec<Entry>, Errno> {
         let mut entries = Vec::new();
         let wanted = item.list;
-        match wanted {
-            List::Nothing => return Ok(entries),
-            List::Named => return Ok(item.names.iter().filter_map(|name| named(held, name)).collect()),
-            List::Directories if self.is_leaf(&stat::stat(held)?, held)? => return Ok(entries),
-            List::Directories | List::Everything | List::Writers | List::Changes { .. } => {}
-        }
         let dir = dir::open_child(held, c".")?;
         let dir = dir.as_fd();
         dir::list(dir, &mut self.buffer, |name, kind| {
@@ -205,11 +204,6 @@ impl Scanner {
         self.counts_links.insert(device, counts);
         Ok(counts)
     }
-}
-
-/// Whether a directory can be looked at by its name: nothing but subdirectories matters.
-fn is_plain(item: &Item) -> bool {
-    !item.follow && !item.replace && matches!(item.list, List::Nothing | List::Directories)
 }
 
 /// Takes hold of a directory without reading from it.

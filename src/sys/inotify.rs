@@ -6,9 +6,9 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::unistd::{chdir, fchdir, read};
+use nix::unistd::{chdir, read};
 
-use super::{Errno, proc_path, retry};
+use super::{Errno, dir, proc_path, retry};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR};
 use crate::types::Wd;
 
@@ -78,7 +78,7 @@ impl Inotify {
     /// # Errors
     /// As [`Inotify::watch`].
     pub fn enter_and_watch(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
-        match retry(|| fchdir(dir)) {
+        match dir::enter(dir) {
             Ok(()) => self.add(c".", with_events(mask)? | libc::IN_MASK_ADD),
             // It may be read but not searched.
             Err(Errno::EACCES) => self.watch(dir, mask),
@@ -157,7 +157,7 @@ impl Inotify {
     /// Without `/proc`: by way of the working directory, which is `/` before and after. Only the
     /// thread that owns the working directory may come here.
     fn watch_by_cwd(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
-        retry(|| fchdir(dir))?;
+        dir::enter(dir)?;
         let outcome = self.add(c".", mask);
         retry(|| chdir(c"/"))?;
         outcome

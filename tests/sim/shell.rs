@@ -409,7 +409,7 @@ impl Shell {
         for item in &scan.items {
             self.noise(2);
             results.push(match &parent {
-                Ok(Some(parent)) if scan.expect.is_some() && is_plain(item) => {
+                Ok(Some(parent)) if scan.expect.is_some() && item.is_plain() => {
                     self.look_by_name(*parent, item)
                 }
                 Ok(parent) => self.look(&scan.base, *parent, item),
@@ -570,9 +570,4 @@ impl Shell {
 /// What the checks ask of an event's name.
 pub fn is(delivery: &Delivery, kind: EventKind) -> bool {
     delivery.event == kind.name()
-}
-
-/// As the daemon's shell has it.
-fn is_plain(item: &Item) -> bool {
-    !item.follow && !item.replace && matches!(item.list, List::Nothing | List::Directories)
 }

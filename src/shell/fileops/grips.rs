@@ -27,8 +27,8 @@ pub struct Turn {
 pub struct Grips {
     /// Of the operation that is carried out.
     pub turn: Turn,
-    source: Option<Grip>,
-    target: Option<Grip>,
+    /// By side.
+    held: [Option<Grip>; 2],
 }
 
 /// Which of the two directories.
@@ -52,33 +52,30 @@ impl Grips {
     /// The directory that the last operation had on this side, if it is at this path and may be used.
     #[must_use]
     pub fn get(&self, side: Side, path: &[u8], trusted: usize) -> Option<Rc<OwnedFd>> {
-        let grip = if side == Side::Source { &self.source } else { &self.target };
         let is_it = |grip: &&Grip| {
             grip.place.path == path
                 && grip.place.trusted == trusted
                 && self.turn.number <= grip.opened.newest
                 && self.turn.trees == grip.opened.trees
         };
-        grip.as_ref().filter(is_it).map(|grip| Rc::clone(&grip.dir))
+        self.held[side as usize].as_ref().filter(is_it).map(|grip| Rc::clone(&grip.dir))
     }
 
     /// Keeps a directory that was opened for the operation of this turn.
     pub fn keep(&mut self, side: Side, path: &[u8], trusted: usize, dir: &Rc<OwnedFd>) {
         let place = Place { path: path.to_vec(), trusted };
-        let grip = Grip { dir: Rc::clone(dir), place, opened: self.turn };
-        *(if side == Side::Source { &mut self.source } else { &mut self.target }) = Some(grip);
+        self.held[side as usize] = Some(Grip { dir: Rc::clone(dir), place, opened: self.turn });
     }
 
     /// Lets go of a directory that the operation has no use for.
-    pub fn drop_target(&mut self) {
-        self.target = None;
+    pub fn drop(&mut self, side: Side) {
+        self.held[side as usize] = None;
     }
 
     /// Lets go of everything: before a pause, so that nothing is held that somebody wants to unmount;
     /// and after a failure, which may have to do with it.
     pub fn release(&mut self) {
-        self.source = None;
-        self.target = None;
+        self.held = [None, None];
     }
 }
 

@@ -39,7 +39,7 @@ mod tests;
 use busy::Busy;
 use control::Control;
 use failure::{Failure, Why};
-use grips::Grips;
+use grips::{Grips, Side};
 use private::Swept;
 
 use crate::config::{FileAction, Rule};
@@ -119,7 +119,7 @@ impl<'a> Workshop<'a> {
     fn run(&mut self, grips: &mut Grips) -> Result<(), Failure> {
         let from = place::source(&self.operation.source, grips)?;
         let Some(to) = &self.operation.target else {
-            grips.drop_target();
+            grips.drop(Side::Target);
             return self.delete(&from);
         };
         let mut tries = TRIES;

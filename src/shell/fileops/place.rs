@@ -65,7 +65,7 @@ impl Target {
 
 /// Directory and last component of a place. A path ends in a name: the engine has seen to that.
 fn split(place: &Place) -> (&[u8], &[u8], CString) {
-    let slash = place.path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
+    let slash = directory(place).len();
     let name = CString::new(&place.path[slash + 1..]).unwrap_or_default();
     let trusted = place.trusted.min(slash);
     let beneath = &place.path[trusted..slash];
@@ -80,19 +80,34 @@ fn split(place: &Place) -> (&[u8], &[u8], CString) {
 /// As `open(2)`.
 pub fn source(place: &Place, grips: &mut Grips) -> Result<Spot, Failure> {
     let (base, beneath, name) = split(place);
-    let path = directory(place, &name);
-    if let Some(dir) = grips.get(Side::Source, path, base.len()) {
-        return Ok(Spot { dir, name });
-    }
-    let dir = hold(base, beneath).map_err(|errno| Failure::new("open", &place.path, errno))?;
-    let dir = Rc::new(dir);
-    grips.keep(Side::Source, path, base.len(), &dir);
+    let dir = grip(Side::Source, place, (base, beneath), grips, |_| ())
+        .map_err(|errno| Failure::new("open", &place.path, errno))?;
     Ok(Spot { dir, name })
 }
 
+/// Holds the directory of a place, on the way `(base, beneath)`, if it is not held already. `opened` is
+/// told when it was not.
+fn grip(
+    side: Side,
+    place: &Place,
+    (base, beneath): (&[u8], &[u8]),
+    grips: &mut Grips,
+    opened: impl FnOnce(BorrowedFd<'_>),
+) -> Result<Rc<OwnedFd>, Errno> {
+    let path = directory(place);
+    if let Some(dir) = grips.get(side, path, base.len()) {
+        return Ok(dir);
+    }
+    let dir = Rc::new(hold(base, beneath)?);
+    opened(dir.as_fd());
+    grips.keep(side, path, base.len(), &dir);
+    Ok(dir)
+}
+
 /// The path without the slash and the name at its end.
-fn directory<'a>(place: &'a Place, name: &CStr) -> &'a [u8] {
-    &place.path[..place.path.len() - name.to_bytes().len() - 1]
+fn directory(place: &Place) -> &[u8] {
+    let slash = place.path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
+    &place.path[..slash]
 }
 
 fn hold(base: &[u8], beneath: &[u8]) -> Result<OwnedFd, Errno> {
@@ -107,22 +122,15 @@ fn hold(base: &[u8], beneath: &[u8]) -> Result<OwnedFd, Errno> {
 /// As `open(2)` and `mkdir(2)`.
 pub fn target(place: &Place, rule: &Rule, swept: &Swept, grips: &mut Grips) -> Result<Target, Failure> {
     let (base, beneath, name) = split(place);
-    let path = directory(place, &name);
-    if let Some(dir) = grips.get(Side::Target, path, base.len()) {
-        return Ok(Target { spot: Spot { dir, name }, made: Vec::new() });
-    }
-    match hold(base, beneath) {
+    match grip(Side::Target, place, (base, beneath), grips, |dir| swept.sweep(dir)) {
         Err(Errno::ENOENT) if rule.auto_create => {}
         Err(Errno::ENOENT) => {
             let reason = "there is no such directory (auto_create = yes makes it)";
-            let path = if path.is_empty() { b"/" } else { path };
+            let path = if directory(place).is_empty() { b"/" } else { directory(place) };
             return Err(Failure::refused("open", path, reason));
         }
         outcome => {
             let dir = outcome.map_err(|errno| Failure::new("open", &place.path, errno))?;
-            swept.sweep(dir.as_fd());
-            let dir = Rc::new(dir);
-            grips.keep(Side::Target, path, base.len(), &dir);
             return Ok(Target { spot: Spot { dir, name }, made: Vec::new() });
         }
     }
