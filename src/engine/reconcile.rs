@@ -157,10 +157,16 @@ impl Engine {
         self.unseen.clear();
         self.bury();
         // What could not be looked at is where it was, as far as anybody knows.
-        let mut unseen: Vec<NodeId> = self.doubted.keys().copied().collect();
-        unseen.sort_unstable();
-        unseen.retain(|node| self.tree.is_attached(*node));
-        unseen.into_iter().for_each(|node| self.end_doubt(node));
+        // Some of what was kept for one may turn out to be another's.
+        loop {
+            let known = self.doubted.keys().copied().filter(|node| self.tree.is_attached(*node));
+            let mut unseen: Vec<NodeId> = known.collect();
+            if unseen.is_empty() {
+                break;
+            }
+            unseen.sort_unstable();
+            unseen.into_iter().for_each(|node| self.end_doubt(node));
+        }
         self.doubted.clear();
         if self.starvation.is_some() {
             return;
