@@ -130,16 +130,6 @@ impl ProcPath {
 mod tests {
     use super::*;
 
-    /// Runs an ignored test in a process of its own, because it would disturb the others.
-    pub(super) fn alone(test: &str) {
-        let name = format!("sys::{test}");
-        let this = std::env::current_exe().unwrap();
-        let mut command = std::process::Command::new(this);
-        let output = command.args(["--exact", &name, "--ignored", "--test-threads=1"]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    }
-
     #[test]
     fn an_error_names_operation_path_and_reason() {
         let error = Error::new("open", b"/x\n", Errno::EACCES);

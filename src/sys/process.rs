@@ -212,9 +212,6 @@ fn close_listed_on_exec(first: RawFd) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::spawn::{Spawn, Spawner};
-    use crate::sys::tests::alone;
-    use std::ffi::CString;
     use std::io::{Read, Write};
 
     #[test]
@@ -272,62 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn every_child_is_reaped_once() {
-        alone("process::tests::alone_every_child_is_reaped_once");
-    }
-
-    #[test]
-    #[ignore = "run by every_child_is_reaped_once"]
-    fn alone_every_child_is_reaped_once() {
-        assert_eq!(ended(), Ok(None));
-        let mut spawner = Spawner::new().unwrap();
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
-        // RTMIN+1: nix cannot name it.
-        let commands = ["read line; exit 0", "read line; exit 255", "read line; kill -35 $$"];
-        let mut expected = Vec::new();
-        for (command, status) in
-            commands.iter().zip([ExitStatus::Exited(0), ExitStatus::Exited(255), ExitStatus::Signaled(35)])
-        {
-            let words = ["sh", "-c", command].map(|word| CString::new(word).unwrap());
-            let spawn = Spawn {
-                candidates: &[c"/bin/sh".to_owned()],
-                argv: &words,
-                env: &[],
-                cwd: c"/",
-                umask: None,
-                nice: 0,
-                identity: None,
-                stdin: Some(read.as_fd()),
-                stdout: None,
-                stderr: None,
-            };
-            expected.push((spawner.spawn(&spawn).unwrap(), status));
-        }
-        assert_eq!(ended(), Ok(None), "all are waiting for their input to end");
-        drop(write);
-        let mut found = Vec::new();
-        while found.len() < expected.len() {
-            if let Some(pid) = ended().unwrap() {
-                assert_eq!(ended(), Ok(Some(pid)), "it stays until it is reaped");
-                found.push((pid, reap(pid).unwrap().unwrap()));
-            }
-        }
-        found.sort_by_key(|(pid, _)| *pid);
-        expected.sort_by_key(|(pid, _)| *pid);
-        assert_eq!(found, expected);
-        assert_eq!(ended(), Ok(None));
-        assert_eq!(reap(expected[0].0), Err(Errno::ECHILD));
-        assert_eq!(signal_group(expected[0].0, Sig::Kill), Err(Errno::ESRCH));
-    }
-
-    #[test]
     fn inherited_descriptors_are_closed_on_exec() {
-        alone("process::tests::alone_inherited_descriptors_are_closed_on_exec");
-    }
-
-    #[test]
-    #[ignore = "run by inherited_descriptors_are_closed_on_exec"]
-    fn alone_inherited_descriptors_are_closed_on_exec() {
         for way in [close_on_exec_from, close_range_on_exec, close_listed_on_exec] {
             let fds = [dev_null().unwrap(), dev_null().unwrap()];
             for fd in &fds {

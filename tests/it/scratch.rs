@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -43,6 +44,13 @@ fn poll(condition: &mut dyn FnMut() -> bool) -> bool {
     true
 }
 
+thread_local! {
+    /// Makes the descriptors of this thread its own, at the first use. Otherwise what a test closes is
+    /// held open by any child that another test is about to start: the IN_CLOSE_WRITE of a file comes
+    /// late, under the name that it has by then.
+    static OWN_DESCRIPTORS: () = unshare(CloneFlags::CLONE_FILES).unwrap();
+}
+
 /// A temporary directory that is gone when the test is over.
 pub struct Scratch {
     folder: tempfile::TempDir,
@@ -51,6 +59,7 @@ pub struct Scratch {
 impl Scratch {
     /// An empty one.
     pub fn new() -> Self {
+        OWN_DESCRIPTORS.with(|()| ());
         Self { folder: tempfile::Builder::new().prefix("rinotifyd-it-").tempdir().unwrap() }
     }
 
