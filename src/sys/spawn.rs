@@ -14,23 +14,24 @@
 //! - The child makes system calls and nothing else: no allocation, no lock, no panic. User and
 //!   groups are set by raw system calls, because the C library's functions make every thread of
 //!   the process do the same (`nptl(7)`), and the child sees its parent's threads.
-//! - A child that becomes another user is not waited for without an end, and shares nothing: its
-//!   user may stop it, or give it a program that hangs, before it is that program. It reports by a
-//!   pipe, for a limited time.
+//! - A child that becomes another user is not waited for without an end, and shares nothing, neither
+//!   memory nor descriptors: its user may stop it, or give it a program that hangs, before it is that
+//!   program. It reports by a pipe, for a limited time.
 //!
-//! An emulator of user programs (qemu-user) forks instead and does not wait: there, and only there,
-//! a failure comes as exit status 127, as from a shell.
+//! A failure that comes after that time is exit status 127, as from a shell; and so is any under an
+//! emulator of user programs (qemu-user), which forks instead and does not wait.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{pipe2, read};
 
-use super::process::{Pid, Sig, signal_group, wait_for};
+use super::process::{Pid, wait_for};
 use super::{Errno, retry};
 use crate::types::Identity;
 
@@ -95,12 +96,12 @@ impl Spawner {
     /// and a process group of its own, and has default signal dispositions and an empty signal mask.
     ///
     /// # Errors
-    /// The step that failed, and why. ENOENT from `execve` when there are no candidates; ETIMEDOUT
-    /// when another user's child did not get as far as its program in [`EXECUTE_WAIT_MS`].
+    /// The step that failed, and why. ENOENT from `execve` when there are no candidates. Another
+    /// user's child that is not its program after [`EXECUTE_WAIT_MS`] counts as started.
     pub fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Pid, SpawnError> {
         let argv = pointers(spawn.argv);
         let env = pointers(spawn.env);
-        let job = Job { spawn, argv: &argv, env: &env, failure: None, report: -1 };
+        let job = Job { spawn, argv: &argv, env: &env, failure: None, report: -1, descriptors: 0 };
         if spawn.identity.is_some() { self.spawn_apart(job) } else { self.spawn_sharing(job) }
     }
 
@@ -123,16 +124,13 @@ impl Spawner {
         let pipe = pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError { step: "pipe2", errno })?;
         let (report, write) = pipe;
         job.report = write.as_raw_fd();
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+        job.descriptors = usize::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX));
         let pid = self.clone(libc::SIGCHLD, &raw mut job)?;
         drop(write);
-        let error = match read_report(&report) {
-            Ok(None) => return Ok(pid),
-            Ok(Some(error)) => error,
-            Err(errno) => SpawnError { step: "execve", errno },
-        };
-        // Whatever holds it up, it does not get there any more. It is reaped with the others.
-        let _ = signal_group(pid, Sig::Kill);
-        let _ = kill(pid);
+        let Some(error) = read_report(&report) else { return Ok(pid) };
+        // It has ended; if somebody else reaped it, it is gone as well.
+        let _ = wait_for(pid);
         Err(error)
     }
 
@@ -149,12 +147,13 @@ impl Spawner {
     }
 }
 
-/// How long another user's child may take from its start to its program. It is microseconds, unless
-/// the program is on a filesystem that hangs or its user interferes; meanwhile nobody is served.
-pub const EXECUTE_WAIT_MS: u16 = 500;
+/// So long the daemon waits for another user's child to be its program, and serves nobody meanwhile.
+/// It takes microseconds, unless the machine is loaded, the program on a disk that sleeps, or its user
+/// interferes.
+pub const EXECUTE_WAIT_MS: u16 = 100;
 
 /// The steps of [`become_program`], by whose place in this list a child apart reports.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 12] = [
     "setsid",
     "fcntl",
     "dup3",
@@ -167,31 +166,28 @@ const STEPS: [&str; 13] = [
     "chdir",
     "rt_sigprocmask",
     "execve",
-    "rt_sigaction",
 ];
 
-/// What the child reported: nothing, when its end of the pipe was closed by `execve`.
-fn read_report(pipe: &OwnedFd) -> Result<Option<SpawnError>, Errno> {
+/// The failure that the child reported. Its end of the pipe is closed by `execve`, or it takes its
+/// time.
+fn read_report(pipe: &OwnedFd) -> Option<SpawnError> {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    if retry(|| poll(&mut fds, EXECUTE_WAIT_MS))? == 0 {
-        return Err(Errno::ETIMEDOUT);
+    if retry(|| poll(&mut fds, EXECUTE_WAIT_MS)) == Ok(0) {
+        return None;
     }
     let mut report = [0; REPORT_SIZE];
-    let size = retry(|| read(pipe, &mut report))?;
+    let size = retry(|| read(pipe, &mut report)).unwrap_or(0);
     let [step, errno @ ..] = report;
     let step = STEPS.get(usize::from(step)).copied().unwrap_or("start");
     let errno = Errno::from_raw(i32::from_ne_bytes(errno));
-    Ok((size == REPORT_SIZE).then_some(SpawnError { step, errno }))
+    (size == REPORT_SIZE).then_some(SpawnError { step, errno })
 }
+
+/// The highest limit of descriptors that the kernel allows by default (`proc_sys_fs(5)`, nr_open).
+const DESCRIPTORS_MAX: usize = 1 << 20;
 
 /// The number of the step, and the errno. So few bytes are written at once (`pipe(7)`).
 const REPORT_SIZE: usize = 5;
-
-/// Ends the child itself, which may not have a group of its own yet.
-fn kill(pid: Pid) -> Result<(), Errno> {
-    // SAFETY: kill(2) takes no memory; the child was not reaped, so the pid is its.
-    Errno::result(unsafe { libc::kill(pid.as_raw(), libc::SIGKILL) }).map(drop)
-}
 
 /// Null-terminated, as `execve(2)` wants.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -288,6 +284,8 @@ struct Job<'a> {
     failure: Option<Failure>,
     /// Where a child apart writes its failure to; -1 otherwise.
     report: RawFd,
+    /// One more than the highest descriptor there may be.
+    descriptors: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -318,18 +316,24 @@ fn report(pipe: RawFd, failure: Failure) {
     }
     let [a, b, c, d] = failure.errno.to_ne_bytes();
     let report = [step, a, b, c, d];
+    // A parent who waits no longer shall see an exit status, not SIGPIPE.
+    // SAFETY: the new set is valid, the old one not wanted (rt_sigprocmask(2)).
+    let _ = unsafe { set_signal_mask(&KernelSigSet::MAX, ptr::null_mut()) };
     // SAFETY: writes from a buffer of that size; a descriptor of -1 is refused (write(2)).
     unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
 }
 
 /// Returns only on failure.
-fn become_program(job: &Job<'_>) -> Result<(), Failure> {
+fn become_program(job: &mut Job<'_>) -> Result<(), Failure> {
     let spawn = job.spawn;
     reset_dispositions();
     // A group of its own, and without a terminal: the child of another user could type into the one
     // that the daemon was started from (TIOCSTI, ioctl_tty(2)).
     call("setsid", libc::SYS_setsid, [0, 0, 0])?;
     move_descriptors([spawn.stdin, spawn.stdout, spawn.stderr])?;
+    if job.report >= 0 {
+        leave_descriptors(job)?;
+    }
     change_nice(spawn.nice)?;
     if let Some(umask) = spawn.umask {
         call("umask", libc::SYS_umask, [umask as usize, 0, 0])?;
@@ -378,6 +382,26 @@ fn move_descriptors(given: [Option<BorrowedFd<'_>>; 3]) -> Result<(), Failure> {
                 libc::SYS_dup3,
                 [source.unsigned_abs() as usize, target.unsigned_abs() as usize, 0],
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes all that would be closed by `execve` anyway, but for the report: whoever keeps the child from
+/// getting there must not keep the daemon's pipes and locks.
+fn leave_descriptors(job: &mut Job<'_>) -> Result<(), Failure> {
+    const REPORT: RawFd = libc::STDERR_FILENO + 1;
+    const FIRST: usize = REPORT as usize + 1;
+    if job.report != REPORT {
+        let (report, cloexec) = (job.report.unsigned_abs() as usize, libc::O_CLOEXEC.unsigned_abs() as usize);
+        call("dup3", libc::SYS_dup3, [report, REPORT as usize, cloexec])?;
+        job.report = REPORT;
+    }
+    // Since Linux 5.9; before, or where a sandbox does not know it, one by one.
+    if call("close_range", libc::SYS_close_range, [FIRST, c_uint::MAX as usize, 0]).is_err() {
+        for fd in FIRST..job.descriptors {
+            // EBADF: it is not open.
+            let _ = call("close", libc::SYS_close, [fd, 0, 0]);
         }
     }
     Ok(())

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::fs::XattrFlags;
+
 use crate::files::{RULES, check_tree, config, scratch, strace, tree};
 use crate::mounting::Mount;
 use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
@@ -148,9 +150,7 @@ fn what_a_filesystem_cannot_keep_is_left_out_and_told() {
     let _mount = Mount::new(&["-t", "ramfs", "ramfs"], scratch.path("out"));
     let file = scratch.write("in/a.to_copy", "content");
     std::os::unix::fs::chown(&file, Some(1234), Some(1234)).unwrap();
-    let status =
-        std::process::Command::new("setfattr").args(["-n", "user.note", "-v", "x"]).arg(&file).status();
-    assert!(status.unwrap().success());
+    rustix::fs::setxattr(&file, "user.note", b"x", XattrFlags::empty()).unwrap();
     let mut daemon = strace(&scratch, &config("", RULES), &["fchownat:error=EPERM"]);
     let line = daemon.wait_line("task finished");
     assert!(line.contains("remark=\"not kept: extended attributes, owner\""), "{line}");
