@@ -3,7 +3,6 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
-use std::path::Path;
 use std::process::Command;
 
 use crate::events::{config, directories_on_disk, finish, start, told, wait_told, watch};
@@ -256,23 +255,6 @@ fn without_proc_all_but_mounts_is_noticed() {
     daemon.stop();
 }
 
-/// A filesystem on a file. Says so when there is none, as in a container without loop devices.
-fn mount_image(scratch: &Scratch, kind: &str, point: &Path) -> Option<Mount> {
-    let image = scratch.path("image");
-    let file = fs::File::create(&image).unwrap();
-    file.set_len(320 << 20).unwrap();
-    drop(file);
-    let quiet = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let made = quiet(Command::new(format!("mkfs.{kind}")).arg(&image))
-        && quiet(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(point));
-    if !made {
-        let text = format!("\n*** NOT TESTED: no {kind} filesystem can be mounted here ***\n");
-        std::io::stderr().write_all(text.as_bytes()).unwrap();
-        return None;
-    }
-    Some(Mount::mounted(point))
-}
-
 /// New trees on a filesystem other than that of the scratch directory.
 #[track_caller]
 fn check_filesystem(kind: &str) {
@@ -281,7 +263,9 @@ fn check_filesystem(kind: &str) {
     }
     let scratch = Scratch::new();
     let point = scratch.dir("src");
-    let Some(_mount) = mount_image(&scratch, kind, &point) else { return };
+    let Some(_mount) = Mount::image(&scratch.path("image"), &[&format!("mkfs.{kind}")], kind, &point) else {
+        return;
+    };
     scratch.dir("src/old/deep");
     let mut daemon = start(&scratch, &config(&WRITTEN, &watch("src")));
     for number in 0..50 {

@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod faults;
 mod files;
+mod foreign;
 mod fuse;
 mod hostile_names;
 mod life;

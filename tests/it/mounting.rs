@@ -1,5 +1,7 @@
 //! Filesystems that are mounted for a test and gone when it is over.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +27,21 @@ impl Mount {
         let status = Command::new("mount").args(args).arg(&point).status().unwrap();
         assert!(status.success(), "mount {args:?} {}", point.display());
         Self { point }
+    }
+
+    /// A new filesystem on a file, made by the program `mkfs` and mounted by `driver`. Says so when there
+    /// is none, as in a container without loop devices.
+    pub fn image(image: &Path, mkfs: &[&str], driver: &str, point: impl Into<PathBuf>) -> Option<Self> {
+        let point = point.into();
+        File::create(image).unwrap().set_len(320 << 20).unwrap();
+        let quiet = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let made = quiet(Command::new(mkfs[0]).args(&mkfs[1..]).arg(image))
+            && quiet(Command::new("mount").args(["-t", driver, "-o", "loop"]).arg(image).arg(&point));
+        if !made {
+            let text = format!("\n*** NOT TESTED: nothing made by {} can be mounted here ***\n", mkfs[0]);
+            std::io::stderr().write_all(text.as_bytes()).unwrap();
+        }
+        made.then_some(Self { point })
     }
 
     /// What is mounted already, to be unmounted later.

@@ -7,7 +7,8 @@
 //!
 //! A daemon that was killed leaves it behind, without the lock: the next operation in that directory
 //! finds and removes it. What that may remove is bounded: a directory of the daemon's user, of mode
-//! 0700, with a reserved name, that holds nothing but the two names below.
+//! 0700 (or what the filesystem makes of both), with a reserved name, that holds nothing but the two
+//! names below.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -22,7 +23,7 @@ use super::remove;
 use super::replace;
 use super::walk::Walk;
 use crate::sys::dir::{self, FsType, LIST_BUFFER_SIZE};
-use crate::sys::stat::{FileId, Kind, stat, stat_at};
+use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
 use crate::sys::{Errno, file};
 use crate::types::RESERVED_PREFIX;
 
@@ -83,8 +84,7 @@ impl<'a> Private<'a> {
                 outcome => outcome.map_err(failed("open"))?,
             };
             let found = stat(dir.as_fd()).map_err(failed("stat"))?;
-            let ours = found.uid == file::own_uid() && found.mode & 0o077 == 0;
-            if !ours && dir::fs_type(dir.as_fd()).is_ok_and(FsType::keeps_owners) {
+            if !is_private(&found) && dir::fs_type(dir.as_fd()).is_ok_and(FsType::keeps_owners) {
                 let reason = "somebody else puts directories in the place of ours";
                 return Err(Failure::refused("mkdir", path, reason));
             }
@@ -172,12 +172,24 @@ impl Swept {
 
 fn remove_leftover(parent: BorrowedFd<'_>, name: &CStr) {
     let Ok(dir) = dir::open_child(parent, name) else { return };
-    let ours = stat(dir.as_fd()).is_ok_and(|found| found.uid == file::own_uid() && found.mode & 0o077 == 0);
+    let ours = stat(dir.as_fd()).is_ok_and(|found| is_private(&found) || is_like_new(parent, &found));
     if ours && file::try_lock(dir.as_fd()) == Ok(true) && holds_only_ours(&dir) {
         put_back_all(parent, dir.as_fd());
         let _ = clear(dir.as_fd());
         let _ = file::remove_dir(parent, name);
     }
+}
+
+fn is_private(found: &Stat) -> bool {
+    found.uid == file::own_uid() && found.mode & 0o077 == 0
+}
+
+/// Whether a directory that is made here gets the same owner and mode, as on FAT, which gives all the
+/// same.
+fn is_like_new(parent: BorrowedFd<'_>, found: &Stat) -> bool {
+    let of = |stat: &Stat| (stat.uid, stat.mode & 0o777);
+    let new = Private::make_inheriting(parent, b"").ok().and_then(|new| stat(new.dir()).ok());
+    new.is_some_and(|new| of(&new) == of(found))
 }
 
 /// Somebody was replacing these when the daemon was killed.

@@ -169,19 +169,44 @@ fn remove_emptied(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: Vec<u8>, cha
     }
 }
 
+/// What filesystems round times down to: FAT, those that know seconds only, exFAT, NTFS and SMB.
+const GRAINS_NS: [i64; 4] = [2_000_000_000, 1_000_000_000, 10_000_000, 100];
+
 /// Whether a copy is still what the original is.
 fn is_same(original: &Stat, copy: &Stat, times: bool) -> bool {
-    /// As fine as the coarsest filesystem in use stores times: FAT.
-    const COARSE_NS: i64 = 2_000_000_000;
-    /// A time without a fraction of a second may have been rounded.
-    const SECOND_NS: i64 = 1_000_000_000;
     if original.kind != copy.kind {
         return false;
     }
     if !matches!(original.kind, Kind::File | Kind::Symlink) {
         return true;
     }
-    let rounded = copy.mtime_ns % SECOND_NS == 0
-        && (0..COARSE_NS).contains(&original.mtime_ns.saturating_sub(copy.mtime_ns));
-    original.size == copy.size && (!times || original.mtime_ns == copy.mtime_ns || rounded)
+    original.size == copy.size && (!times || is_same_time(original.mtime_ns, copy.mtime_ns))
+}
+
+/// Whether a copy's time is the original's, as exact as its filesystem keeps it.
+fn is_same_time(original_ns: i64, copy_ns: i64) -> bool {
+    let grain_ns = GRAINS_NS.into_iter().find(|grain| copy_ns % grain == 0).unwrap_or(1);
+    (0..grain_ns).contains(&original_ns.saturating_sub(copy_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_as_exactly_as_they_are_kept() {
+        let check = |original, copy, expected| assert_eq!(is_same_time(original, copy), expected);
+        let original = 1_700_000_001_234_567_891;
+        check(original, original, true);
+        for rounded in [1_700_000_001_234_567_800, 1_700_000_001_230_000_000, 1_700_000_001_000_000_000] {
+            check(original, rounded, true);
+        }
+        check(original, 1_700_000_000_000_000_000, true);
+        check(original - 1, original, false);
+        check(original + 1, original, false);
+        check(original, 1_700_000_001_234_567_700, false);
+        check(original, 1_700_000_001_220_000_000, false);
+        check(original + 1_000_000_000, 1_700_000_001_000_000_000, false);
+        check(original + 1_000_000_000, 1_700_000_000_000_000_000, false);
+    }
 }

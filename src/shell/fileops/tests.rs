@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use regex::bytes::Regex;
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use super::*;
 use crate::config::FileAction;
@@ -251,9 +251,9 @@ fn sockets_and_devices_are_moved_but_not_copied() {
     assert!(across.from("s").exists());
     drop(socket);
     if is_root() {
-        let (kind, null) = (SFlag::S_IFCHR, makedev(1, 3));
+        let (kind, null) = (FileType::CharacterDevice, makedev(1, 3));
         // Somebody may have taken this right even from root.
-        if mknod(&bench.from("null"), kind, Mode::S_IRUSR, null).is_ok() {
+        if mknodat(CWD, bench.from("null"), kind, Mode::RUSR, null).is_ok() {
             bench.fails(rule(FileAction::Copy), "null", "null", "it is a socket or a device");
             bench.run(rule(FileAction::Move), "null", "null").unwrap();
         }
