@@ -130,7 +130,7 @@ impl Control {
             make_run_dir();
         }
         let other = |error: &dyn std::fmt::Display| OpenError::Other(error.to_string());
-        let lock = PidFile::acquire_noting(&lock_path(path), 0o600, about).map_err(|error| match error {
+        let lock = PidFile::acquire_noting(&lock_path(path), about).map_err(|error| match error {
             LockError::Held { ref note, .. } if note == about => OpenError::Twin(error),
             LockError::Held { .. } => {
                 let cure = "give this one another path with [daemon] control";

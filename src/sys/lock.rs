@@ -47,6 +47,10 @@ pub struct PidFile {
     owner: u32,
 }
 
+/// Of the file: whoever may open it, for reading even, can lock it (`flock(2)`), and nobody could start a
+/// daemon then.
+const MODE: u32 = 0o600;
+
 /// How long the owner of a lock may take to say who it is, before it is looked at again.
 const OWNER_WRITES_MS: u8 = 20;
 
@@ -54,7 +58,7 @@ const OWNER_WRITES_MS: u8 = 20;
 const TRIES: usize = 10;
 
 impl PidFile {
-    /// Locks the file, creating it with mode 0644, and writes the process id into it. A file that
+    /// Locks the file, creating it with mode 0600, and writes the process id into it. A file that
     /// a killed daemon left behind is taken over.
     ///
     /// # Errors
@@ -62,17 +66,16 @@ impl PidFile {
     /// link, EMLINK for a file with several names, EINVAL for anything but a regular file, EAGAIN
     /// when it keeps vanishing.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        Self::acquire_noting(path, 0o644, b"")
+        Self::acquire_noting(path, b"")
     }
 
-    /// As [`PidFile::acquire`], with another mode and a note that whoever comes second is given.
-    /// Whoever may open the file, for reading even, can lock it.
+    /// As [`PidFile::acquire`], with a note that whoever comes second is given.
     ///
     /// # Errors
     /// As [`PidFile::acquire`].
-    pub fn acquire_noting(path: &Path, mode: u32, note: &[u8]) -> Result<Self, LockError> {
+    pub fn acquire_noting(path: &Path, note: &[u8]) -> Result<Self, LockError> {
         for tries in (1..=TRIES).rev() {
-            let mut file = open(path, mode)?;
+            let mut file = open(path)?;
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => match held(&mut file) {
                     // Its owner has yet to write into it.
@@ -114,13 +117,13 @@ impl Drop for PidFile {
     }
 }
 
-fn open(path: &Path, mode: u32) -> Result<File, LockError> {
+fn open(path: &Path) -> Result<File, LockError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(mode)
+        .mode(MODE)
         // Not to hang on a FIFO; regular files do not care.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
@@ -174,7 +177,7 @@ mod tests {
         let path = scratch.path().join("pid");
         let first = PidFile::acquire(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let error = PidFile::acquire(&path).unwrap_err();
         assert_eq!(error, LockError::Held { pid: Some(process::id()), note: Vec::new() });
         assert_eq!(error.to_string(), format!("already running, with process id {}", process::id()));
@@ -187,9 +190,8 @@ mod tests {
     fn the_second_is_given_the_note_of_the_first() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("lock");
-        let _first = PidFile::acquire_noting(&path, 0o600, b"/a\nb\xff").unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = PidFile::acquire_noting(&path, 0o600, b"other").unwrap_err();
+        let _first = PidFile::acquire_noting(&path, b"/a\nb\xff").unwrap();
+        let error = PidFile::acquire_noting(&path, b"other").unwrap_err();
         assert_eq!(error, LockError::Held { pid: Some(process::id()), note: b"/a\nb\xff".to_vec() });
     }
 
