@@ -290,6 +290,36 @@ pub fn strace(scratch: &Scratch, config: &str, inject: &[&str]) -> Daemon {
     Daemon::spawn(command)
 }
 
+/// What is being carried out is, the rest is not begun, and each is said.
+#[test]
+fn operations_of_a_removed_scheduler_are_not_begun() {
+    if !can_tamper("a reload while files are copied") {
+        return;
+    }
+    let scratch = scratch();
+    for name in ["a", "b", "c"] {
+        scratch.write(format!("in/{name}.to_copy"), name);
+    }
+    let one_thread = "[daemon]\nfile_workers = 1\n";
+    let text = one_thread.to_owned() + &config("", RULES);
+    let mut daemon = strace(&scratch, &text, &["copy_file_range:delay_enter=1000000"]);
+    daemon.wait_lines(3, "start task");
+    let other =
+        "[scheduler other]\ntype = exec\ncmd = true\n[watch in]\npath = @/in\ndefault_sched = other\n";
+    daemon.reload(&scratch, &(one_thread.to_owned() + other));
+    let log = daemon.stop();
+    for (name, end) in [
+        ("a", "task finished"),
+        ("b", "task cancelled: its scheduler was removed"),
+        ("c", "task cancelled: its scheduler was removed"),
+    ] {
+        let path = format!("in/{name}.to_copy");
+        assert!(log.lines().any(|line| line.contains(end) && line.contains(&path)), "{name}\n{log}");
+    }
+    check_tree(&scratch.path("out"), &["a"]);
+    check_tree(&scratch.path("in"), &["a.to_copy", "b.to_copy", "c.to_copy"]);
+}
+
 #[test]
 fn modes_and_owners_are_set() {
     if !is_root("owners of moved files") {
