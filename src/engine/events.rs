@@ -54,12 +54,7 @@ impl Engine {
         let is_dir = event.mask & IN_ISDIR != 0 || event.name.is_empty();
         let seen = Occurrence { node, name: event.name, kind, is_dir, src: None, catch_up: false };
         match kind {
-            EventKind::MovedFrom => {
-                self.on_moved_from(&seen, event.cookie);
-                if unsettled && let Some(half) = self.pairing.last() {
-                    half.unsettled = true;
-                }
-            }
+            EventKind::MovedFrom => self.on_moved_from(&seen, event.cookie, unsettled),
             EventKind::MovedTo => {
                 self.end_displaced(node);
                 let origin = self.on_moved_to(&seen, event.cookie);
@@ -111,12 +106,12 @@ impl Engine {
         self.is_looked_at(event.node, child, !event.name.is_empty())
     }
 
-    fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32) {
+    fn on_moved_from(&mut self, event: &Occurrence<'_>, cookie: u32, unsettled: bool) {
         self.deliver(event);
         if let Some(mut half) = self.pairing.displaced(event.node) {
             if event.is_dir && half.name() == event.name {
                 half.wait = Wait::Arrival(cookie);
-                self.pairing.put_back(half);
+                self.pairing.put(half);
                 self.verify_child(event.node, event.name);
                 return;
             }
@@ -140,10 +135,10 @@ impl Engine {
                 origin = from;
             }
         }
-        self.put_half(Wait::Arrival(cookie), event.node, child, event.name);
-        if let Some(half) = self.pairing.last() {
-            half.origin = origin;
-        }
+        let mut half = Half::new(Wait::Arrival(cookie), event.node, child, event.name, self.now);
+        half.origin = origin;
+        half.unsettled = unsettled;
+        self.put_half(half);
     }
 
     /// A directory is not where we thought: a visit finds it, or it has left.
@@ -151,7 +146,7 @@ impl Engine {
         let Some(parent) = self.tree.parent(node) else { return };
         let name = self.tree.name(node).to_vec();
         self.tree.depart(node);
-        self.put_half(Wait::Search, parent, Some(node), &name);
+        self.put_half(Half::new(Wait::Search, parent, Some(node), &name, self.now));
     }
 
     /// A directory below one that is between two names, or gone, is not there any more: it gets a
@@ -177,9 +172,9 @@ impl Engine {
         }
     }
 
-    fn put_half(&mut self, wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8]) {
-        self.tree.pin(parent);
-        self.pairing.put(wait, parent, node, name, self.now);
+    fn put_half(&mut self, half: Half) {
+        self.tree.pin(half.parent);
+        self.pairing.put(half);
         self.arm_pairs();
     }
 
@@ -193,7 +188,7 @@ impl Engine {
             self.take_for_gone(child);
         } else {
             self.tree.depart(child);
-            self.put_half(Wait::Exchange, parent, Some(child), name);
+            self.put_half(Half::new(Wait::Exchange, parent, Some(child), name, self.now));
         }
     }
 
@@ -207,7 +202,7 @@ impl Engine {
     /// It was replaced or deleted, and somebody holds it open. Should that be wrong, it may be found.
     fn lose_displaced(&mut self, mut half: Half) {
         half.wait = Wait::Search;
-        self.pairing.put_back(half);
+        self.pairing.put(half);
     }
 
     /// The kernel has taken the directory's watch away: it will not arrive anywhere.

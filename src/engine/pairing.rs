@@ -77,6 +77,27 @@ pub struct Half {
 }
 
 impl Half {
+    /// What left `parent` under this name.
+    #[must_use]
+    pub fn new(wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8], now: Millis) -> Self {
+        let name_len = name.len().min(NAME_SIZE_MAX);
+        let mut bytes = [0; NAME_SIZE_MAX];
+        bytes[..name_len].copy_from_slice(&name[..name_len]);
+        Self {
+            wait,
+            parent,
+            node,
+            name: bytes,
+            name_len: u8::try_from(name_len).unwrap_or(u8::MAX),
+            seen_at: now,
+            give_up_at: None,
+            origin: None,
+            unsettled: false,
+            deferred: Vec::new(),
+            visits: Vec::new(),
+        }
+    }
+
     /// The name it had.
     #[must_use]
     pub fn name(&self) -> &[u8] {
@@ -119,33 +140,8 @@ impl Pairing {
         self.halves.len() > HALVES_MAX
     }
 
-    /// Keeps a first half. `parent` must be pinned by the caller.
-    pub fn put(&mut self, wait: Wait, parent: NodeId, node: Option<NodeId>, name: &[u8], now: Millis) {
-        let name_len = name.len().min(NAME_SIZE_MAX);
-        let mut bytes = [0; NAME_SIZE_MAX];
-        bytes[..name_len].copy_from_slice(&name[..name_len]);
-        self.put_back(Half {
-            wait,
-            parent,
-            node,
-            name: bytes,
-            name_len: u8::try_from(name_len).unwrap_or(u8::MAX),
-            seen_at: now,
-            give_up_at: None,
-            origin: None,
-            unsettled: false,
-            deferred: Vec::new(),
-            visits: Vec::new(),
-        });
-    }
-
-    /// The half that was put last.
-    pub fn last(&mut self) -> Option<&mut Half> {
-        self.halves.back_mut()
-    }
-
-    /// Puts a half back that now waits for something else.
-    pub fn put_back(&mut self, half: Half) {
+    /// Keeps a half; its parent must be pinned by the caller.
+    pub fn put(&mut self, half: Half) {
         self.directories += usize::from(half.node.is_some());
         self.displaced += usize::from(half.wait == Wait::Exchange);
         self.halves.push_back(half);
@@ -244,8 +240,8 @@ mod tests {
     #[test]
     fn a_half_waits_for_its_pair_until_the_stream_is_read() {
         let mut pairing = Pairing::default();
-        pairing.put(Wait::Arrival(1), ROOT, None, b"a", 0);
-        pairing.put(Wait::Arrival(2), ROOT, None, b"b", 15);
+        pairing.put(Half::new(Wait::Arrival(1), ROOT, None, b"a", 0));
+        pairing.put(Half::new(Wait::Arrival(2), ROOT, None, b"b", 15));
         pairing.age(PAIR_WAIT_MS - 1, 0);
         assert!(pairing.take_given_up(100).is_none());
         pairing.age(PAIR_WAIT_MS, 100);
