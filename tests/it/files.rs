@@ -304,6 +304,7 @@ fn operations_of_a_removed_scheduler_are_not_begun() {
     let text = one_thread.to_owned() + &config("", RULES);
     let mut daemon = strace(&scratch, &text, &["copy_file_range:delay_enter=1000000"]);
     daemon.wait_lines(3, "start task");
+    wait_for(|| !tree(&scratch.path("out")).is_empty(), "the first is being copied");
     let other =
         "[scheduler other]\ntype = exec\ncmd = true\n[watch in]\npath = @/in\ndefault_sched = other\n";
     daemon.reload(&scratch, &(one_thread.to_owned() + other));
