@@ -29,10 +29,20 @@ pub enum News {
     Moved,
     /// Nothing is new but its mask, or a doubt whether it is still the same directory.
     Verify,
+    /// It was moved from one watch to another, for which its content gets IN_MOVED_TO; see `joining`.
+    Joined,
     /// Nothing is new, but some of its files may not be written to any more; see `writers`.
     Writers,
     /// Events about it may have been missed; see `reconcile`.
     Changed,
+}
+
+impl News {
+    /// Where a directory in it comes from that nobody knew.
+    #[must_use]
+    pub fn of_child(self) -> Self {
+        if self == Self::Joined { Self::Moved } else { self }
+    }
 }
 
 /// A visit that the shell is making.

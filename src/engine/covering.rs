@@ -22,6 +22,8 @@ pub(super) enum Known {
     Appeared,
     /// It was watched before.
     Before,
+    /// It was watched before, with this cover.
+    Moved(CoverId),
 }
 
 impl Engine {
@@ -57,6 +59,13 @@ impl Engine {
         let mut left_out = Vec::new();
         for member in self.covers.members(self.tree.cover(parent)) {
             let watch = member.watch(&config);
+            // To a watch that it comes to it appears.
+            let is_same = |other: &Member| other.is_inside() && other.watch == member.watch;
+            let comes = |old| !self.covers.members(old).iter().any(is_same);
+            let known = match known {
+                Known::Moved(old) if comes(old) => Known::Appeared,
+                known => known,
+            };
             let Some(role) = role_of_child(&config, member, name, known) else {
                 if self.explaining && member.is_inside() {
                     let unless = if watch.auto_add { ", unless it appears later" } else { "" };
@@ -121,12 +130,13 @@ impl Engine {
             let Some(parent) = self.tree.parent(node) else { continue };
             let name = self.tree.name(node).to_vec();
             let old = self.tree.cover(node);
-            let new = self.cover_of_child(parent, &name, Known::Before);
-            if node == top && new == old && !self.has_excludes(new) {
+            let new = self.cover_of_child(parent, &name, Known::Moved(old));
+            let excludes = self.has_excludes(new);
+            if node == top && new == old && !excludes {
                 // All below has the same cover too: nothing to do for any of them.
                 return;
             }
-            if new == old || !self.tree.is_linked(node) {
+            if new == old && !excludes || !self.tree.is_linked(node) {
                 continue;
             }
             if new == CoverId::NONE {
@@ -134,7 +144,7 @@ impl Engine {
                 continue;
             }
             self.tree.set_cover(node, new);
-            self.push_visit(node, News::Existing);
+            self.join(node, old);
         }
     }
 
@@ -203,7 +213,7 @@ fn role_of_child(config: &Config, member: &Member, name: &[u8], known: Known) ->
         Role::Root | Role::Below => {
             let covered = match known {
                 Known::Listed(News::Existing) => watch.rec,
-                Known::Listed(_) | Known::Before => watch.rec || watch.auto_add,
+                Known::Listed(_) | Known::Before | Known::Moved(_) => watch.rec || watch.auto_add,
                 Known::Appeared => watch.auto_add,
             };
             covered.then_some(Role::Below)

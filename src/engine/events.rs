@@ -51,6 +51,7 @@ impl Engine {
             return;
         }
         let unsettled = self.settle_writer(node, event.name, kind);
+        self.note_newcomer(node, event.name, kind);
         let is_dir = event.mask & IN_ISDIR != 0 || event.name.is_empty();
         let seen = Occurrence { node, name: event.name, kind, is_dir, src: None, catch_up: false };
         match kind {

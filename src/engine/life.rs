@@ -84,6 +84,11 @@ impl Engine {
     /// covers any more are given up.
     fn move_watches(&mut self, old_config: &Config) {
         let old_covers = std::mem::take(&mut self.covers);
+        let new_of = |watch: u16| {
+            let name = &old_config.watches[usize::from(watch)].name;
+            (0..).zip(&self.config.watches).find(|(_, watch)| watch.name == *name).map(|(number, _)| number)
+        };
+        self.joinings.renumber(&new_of);
         let nodes = self.tree.subtree(ROOT);
         let old: Vec<CoverId> = nodes.iter().map(|node| self.tree.cover(*node)).collect();
         for &node in &nodes {

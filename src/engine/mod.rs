@@ -7,8 +7,8 @@
 //! Read in this order: `message` (what goes in and out), `tree` (which wd is which path), `cover` and
 //! `covering` (for whom a directory is watched), `watching` (how it comes to be watched), `answers`
 //! (when in the order of events what was found counts), `visited` (what was found), `writers` (files
-//! that somebody may still write to), `events` (what one inotify event means), `reconcile` (what is
-//! done when events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
+//! that somebody may still write to), `joining` (directories that come under another watch), `events`
+//! (what one inotify event means), `reconcile` (what is done when events were missed), `routing` (whom an event concerns), `scheduling` (when a task runs),
 //! `operations` (what a files scheduler's task does), `workers` (programs that get many tasks), `life`
 //! (start, reload, shutdown, status), `asking` (questions from outside). The others are their tools:
 //! `arrivals`, `pairing`, `tasks`, `wheel`, `protocol`, `index_table`, `names`.
@@ -20,6 +20,7 @@ mod cover;
 mod covering;
 mod events;
 pub mod index_table;
+mod joining;
 mod life;
 pub mod message;
 pub mod names;
@@ -48,6 +49,7 @@ use answers::{Answers, Kept};
 use arrivals::{Arrivals, Visit};
 use asking::Troubles;
 use cover::Covers;
+use joining::Joinings;
 pub use message::{Effect, Input};
 use pairing::{Origin, Pairing};
 use reconcile::{Pass, Rescan, Starvation};
@@ -146,6 +148,7 @@ pub struct Engine {
     /// Events of directories that may be elsewhere by now, since the kernel dropped some.
     doubted: HashMap<NodeId, Vec<Kept>>,
     pairing: Pairing,
+    joinings: Joinings,
     /// The directory that the latest IN_MOVED_TO has brought, and from where, if that is watched.
     newcomer: Option<(NodeId, Option<Origin>)>,
     tasks: Tasks,
@@ -200,6 +203,7 @@ impl Engine {
             doubted: HashMap::new(),
             unwanted: Vec::new(),
             pairing: Pairing::default(),
+            joinings: Joinings::default(),
             newcomer: None,
             tasks: Tasks::default(),
             orphans: 0,

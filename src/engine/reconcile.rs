@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use super::answers::{Kept, Touched};
 use super::arrivals::{News, Visit};
 use super::cover::{CoverId, Role};
+use super::joining::Joinings;
 use super::message::{Entry, EntryKind};
 use super::routing::Occurrence;
 use super::tree::{NodeId, ROOT};
@@ -152,6 +153,10 @@ impl Engine {
         let is_over = !self.arrivals.has_visits() && !self.awaits_answers() && !self.pairing.holds_visits();
         if !is_over {
             return;
+        }
+        if self.postponed.is_empty() {
+            // Whatever became of their visits.
+            self.joinings = Joinings::default();
         }
         let Some(pass) = self.pass.take() else { return };
         self.unseen.clear();

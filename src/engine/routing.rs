@@ -31,6 +31,11 @@ pub(super) struct Occurrence<'a> {
 impl Engine {
     /// Hands an event to all watches that cover its directory. Allocates nothing if it leads nowhere.
     pub(super) fn deliver(&mut self, event: &Occurrence<'_>) {
+        self.deliver_where(event, &|_| true);
+    }
+
+    /// Hands an event to those watches only.
+    pub(super) fn deliver_where(&mut self, event: &Occurrence<'_>, wanted: &dyn Fn(&Member) -> bool) {
         if event.name.starts_with(RESERVED_PREFIX) {
             self.explain(|_| "the name is the daemon's own and is left out".to_owned());
             return;
@@ -39,7 +44,7 @@ impl Engine {
         let cover = self.tree.cover(event.node);
         for index in 0..self.covers.members(cover).len() {
             let member = self.covers.members(cover)[index];
-            if self.concerns(&config, &member, event) {
+            if wanted(&member) && self.concerns(&config, &member, event) {
                 self.deliver_to(&config, &member, event);
             }
         }

@@ -42,7 +42,7 @@ impl Engine {
         match visit.news {
             News::Verify => return,
             News::Writers => return self.judge_writers(node, &seen.entries, &touched),
-            News::Existing | News::Created | News::Moved | News::Changed => {}
+            News::Existing | News::Created | News::Moved | News::Joined | News::Changed => {}
         }
         self.fed(Some(node));
         self.seek_children(node, visit.news);
@@ -51,6 +51,9 @@ impl Engine {
             self.compare(node, seen.entries, &touched);
         } else {
             self.enter(node, visit.news, seen.entries, touched);
+        }
+        if visit.news == News::Joined {
+            self.joinings.forget(node);
         }
     }
 
@@ -148,7 +151,7 @@ impl Engine {
             if let Role::Seek { depth, .. } = member.role
                 && let Component::Literal(name) = &member.pattern(&config).components[usize::from(depth)]
             {
-                self.adopt(node, name, news, Known::Listed(news));
+                self.adopt(node, name, news.of_child(), Known::Listed(news.of_child()));
             }
         }
     }
@@ -175,13 +178,14 @@ impl Engine {
         }
         let is_dir = touch.first.map_or(kind == Some(EntryKind::Directory), |(_, is_dir)| is_dir);
         if is_dir || kind == Some(EntryKind::Other) && self.leads_to_root(node) {
-            self.adopt(node, name, news, Known::Listed(news));
+            self.adopt(node, name, news.of_child(), Known::Listed(news.of_child()));
         }
         let catch_up = news == News::Existing && self.catches_up(node);
         let appeared = match news {
             News::Created => EventKind::Create,
             News::Existing if catch_up => EventKind::Create,
             News::Moved => EventKind::MovedTo,
+            News::Joined => return self.tell_joined(node, name, kind, is_dir, touch),
             News::Existing | News::Verify | News::Writers | News::Changed => return,
         };
         self.counters.made_up += 1;
@@ -230,12 +234,19 @@ impl Engine {
         }
         self.doubt_known(visit);
         self.note_trouble(node, error);
+        let is_watched_below = self.tree.wd(node).is_some() && !self.leads_to_root(node);
+        let is_repeated = match error {
+            ScanError::Exhausted(_) => true,
+            ScanError::NotFound | ScanError::NotDirectory => is_watched_below,
+            _ => false,
+        };
+        if visit.news == News::Joined && !is_repeated {
+            self.joinings.forget(node);
+        }
         let level = if self.leads_to_root(node) { Level::Warning } else { Level::Debug };
         match error {
             ScanError::Stale(_) => {}
-            ScanError::NotFound | ScanError::NotDirectory
-                if self.tree.wd(node).is_some() && !self.leads_to_root(node) =>
-            {
+            ScanError::NotFound | ScanError::NotDirectory if is_watched_below => {
                 self.mislay(node);
                 self.visit_again(visit);
             }

@@ -230,8 +230,10 @@ impl Engine {
     }
 
     fn drop_visit(&mut self, visit: Visit) {
-        if visit.news == News::Writers {
-            self.forget_writers(visit.node);
+        match visit.news {
+            News::Writers => self.forget_writers(visit.node),
+            News::Joined => self.joinings.forget(visit.node),
+            _ => {}
         }
         if visit.news == News::Verify
             && self.tree.wd(visit.node).is_some()
@@ -322,8 +324,8 @@ impl Engine {
             News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
             News::Existing => List::Nothing,
-            News::Created if closes => List::Writers,
-            News::Created | News::Moved => List::Everything,
+            News::Created | News::Joined if closes => List::Writers,
+            News::Created | News::Moved | News::Joined => List::Everything,
         }
     }
 

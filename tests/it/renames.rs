@@ -24,9 +24,11 @@ fn a_directory_moves_within_a_watch_and_on_to_another() {
     scratch.rename("src/a", "src/b");
     scratch.write("src/b/deep/one", "");
     scratch.rename("src/b", "dst/c");
-    scratch.write("dst/c/deep/two", "");
     daemon.wait_directories("dst", 3);
     daemon.wait_directories("src", 1);
+    // What is in it is new to the other watch.
+    wait_told(&scratch, &mut daemon, "IN_MOVED_TO dst/c/deep/one");
+    scratch.write("dst/c/deep/two", "");
     finish(
         &scratch,
         daemon,
@@ -36,7 +38,42 @@ fn a_directory_moves_within_a_watch_and_on_to_another() {
             "IN_CLOSE_WRITE src/b/deep/one",
             "IN_MOVED_FROM src/b",
             "IN_MOVED_TO dst/c src/b",
+            "IN_MOVED_TO dst/c/deep",
+            "IN_MOVED_TO dst/c/deep/one",
             "IN_CLOSE_WRITE dst/c/deep/two",
+        ],
+    );
+}
+
+#[test]
+fn a_rename_above_makes_an_excluded_directory_one_that_is_not() {
+    let scratch = Scratch::new();
+    for folder in ["src/a/secret/deep", "src/a/open"] {
+        scratch.dir(folder);
+    }
+    let filter = "exclude_filter = ^@/src/a/secret$\n";
+    let mut daemon = start(&scratch, &config(&MOVES, &(watch("src") + filter)));
+    assert_eq!(daemon.directories("src"), 3);
+    scratch.rename("src/a", "src/b");
+    daemon.wait_directories("src", 5);
+    scratch.write("src/b/secret/deep/told", "");
+    wait_told(&scratch, &mut daemon, "IN_CLOSE_WRITE src/b/secret/deep/told");
+    scratch.rename("src/b", "src/a");
+    daemon.wait_directories("src", 3);
+    scratch.write("src/a/secret/deep/unseen", "");
+    scratch.write("src/a/last", "");
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "IN_MOVED_FROM src/a",
+            "IN_MOVED_TO src/b src/a",
+            // As if it had been moved in.
+            "IN_MOVED_TO src/b/secret/deep",
+            "IN_CLOSE_WRITE src/b/secret/deep/told",
+            "IN_MOVED_FROM src/b",
+            "IN_MOVED_TO src/a src/b",
+            "IN_CLOSE_WRITE src/a/last",
         ],
     );
 }

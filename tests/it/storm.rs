@@ -70,13 +70,14 @@ fn renames_without_end_take_no_memory_without_end() {
     const RENAMES: usize = 300_000;
     /// Without the limits it is over 20 MiB, of a daemon with less than 4.
     const KIB_MAX: u64 = 10 << 10;
-    for there in ["src/two", "elsewhere"] {
+    for there in ["src/two", "elsewhere", "dst/two"] {
         let scratch = Scratch::new();
         scratch.dir("src/one");
+        scratch.dir("dst");
         let config = format!(
             "[log]\nlevel = warning\n[log daemon]\nlevel = info\n[scheduler job]\ntype = exec\ncmd = true\ndirs = no\n\
              [event_map map]\nIN_CLOSE_WRITE = job\nIN_MOVED_TO = job\n{}",
-            watch("src")
+            watch("src") + &watch("dst")
         );
         let mut daemon = Daemon::start_ready(&scratch, &config, &[]);
         let (one, two) = (scratch.path("src/one"), scratch.path(there));

@@ -49,15 +49,11 @@ pub fn delete_all() -> Action {
     Action::Files { rules: vec![Arc::new(rule)] }
 }
 
-/// All of this path below one recursive watch; `triggers` says what its events set off.
-pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, Trigger)]) -> Config {
-    let mut event_map = EventMap { name: "map".to_owned(), ..EventMap::default() };
-    for (kind, trigger) in triggers {
-        event_map.triggers[*kind as usize].push(*trigger);
-    }
-    let watch = Watch {
-        name: "watch".to_owned(),
-        logname: "watch".into(),
+/// A recursive watch with the first map.
+pub fn watch(name: &str, path: &[u8]) -> Watch {
+    Watch {
+        name: name.to_owned(),
+        logname: name.into(),
         paths: vec![PathPattern::literal(path).expect("an absolute path")],
         event_map: 0,
         rec: true,
@@ -65,7 +61,15 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
         rescan_ms: 0,
         catch_up: false,
         exclude: Vec::new(),
-    };
+    }
+}
+
+/// All of this path below one recursive watch; `triggers` says what its events set off.
+pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, Trigger)]) -> Config {
+    let mut event_map = EventMap { name: "map".to_owned(), ..EventMap::default() };
+    for (kind, trigger) in triggers {
+        event_map.triggers[*kind as usize].push(*trigger);
+    }
     Config {
         daemon: Daemon {
             shutdown_timeout_ms: 30_000,
@@ -78,6 +82,6 @@ pub fn config(path: &[u8], schedulers: Vec<Scheduler>, triggers: &[(EventKind, T
         log: LogLevels { default: Level::Debug, by_name: Vec::new() },
         schedulers,
         event_maps: vec![event_map],
-        watches: vec![watch],
+        watches: vec![watch("watch", path)],
     }
 }

@@ -331,7 +331,7 @@ impl Shell {
         match effect {
             Effect::Log(record) => self.listen(&record),
             Effect::Scan(scan) => self.scan(&scan),
-            Effect::Unwatch(wd) => self.kernel().rm_watch(wd),
+            Effect::Unwatch(wd) => self.world.unwatch(wd),
             Effect::Start(job) => self.begin(&job),
             Effect::Signal { job, signal } => {
                 self.happens(Happening::Signaled { job, signal });

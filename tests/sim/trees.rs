@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use regex::bytes::Regex;
 use rinotifyd::config::Trigger;
 use rinotifyd::event::EventKind;
 
-use crate::kernel::{Kernel, TOP};
+use crate::kernel::{Ino, Kernel, TOP};
 use crate::rng::{Rng, for_seeds};
-use crate::setup::{config, scheduler};
+use crate::setup::{config, scheduler, watch};
 use crate::shell::{Delivery, Faults, Shell, is};
-use crate::world::{Story, WATCHED, World};
+use crate::world::{OUTSIDE, Story, WATCHED, World};
 
 const SEEDS: u64 = 1_500;
 
@@ -25,6 +26,10 @@ struct Plan {
     faults: Faults,
     /// At most so many things happen; the seed says how many.
     scripts: usize,
+    /// What is outside is another watch's.
+    neighbour: bool,
+    /// What [`is_excluded`] says is.
+    excludes: bool,
 }
 
 const PLAIN: Plan = Plan {
@@ -33,12 +38,15 @@ const PLAIN: Plan = Plan {
     queue_max: usize::MAX,
     faults: Faults { watch: 0, start: 0, leases: false },
     scripts: 14,
+    neighbour: false,
+    excludes: false,
 };
 
 fn prepare(seed: u64, plan: Plan) -> Shell {
     let mut rng = Rng::new(seed);
     let mut world = World::new(&mut rng);
     world.early = plan.early;
+    world.neighbour = plan.neighbour;
     world.budget = rng.below(8);
     world.finish(&mut rng);
     world.age();
@@ -57,7 +65,16 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
     let schedules = rng.one_in(2);
     let trigger = if schedules { Trigger::Schedule(0) } else { Trigger::Cancel(0) };
     let triggers: Vec<_> = kinds.into_iter().map(|kind| (kind, trigger)).collect();
-    let mut shell = Shell::new(config(WATCHED, vec![scheduler("run")], &triggers), world, rng);
+    let mut config = config(WATCHED, vec![scheduler("run")], &triggers);
+    if plan.neighbour {
+        config.watches.push(watch("other", OUTSIDE));
+    }
+    if plan.excludes {
+        config.watches[0]
+            .exclude
+            .push(Regex::new("^/top/watched/(?-u:.*/)?a/b$").expect("a valid expression"));
+    }
+    let mut shell = Shell::new(config, world, rng);
     shell.faults = plan.faults;
     shell
 }
@@ -95,6 +112,12 @@ fn expected(kernel: &Kernel, watched: usize) -> HashSet<Vec<u8>> {
     paths
 }
 
+/// Directories called b in those called a, and all below them.
+fn is_excluded(path: &[u8]) -> bool {
+    let is_it = |path: &[u8]| path.ends_with(b"/a/b") || path.windows(5).any(|part| part == b"/a/b/");
+    path.strip_prefix(WATCHED).is_some_and(is_it)
+}
+
 /// What the engine watches is what the kernel watches, each under its path.
 fn check_watches(shell: &Shell) -> HashSet<Vec<u8>> {
     let kernel = &shell.world.kernel;
@@ -111,14 +134,22 @@ fn check_watches(shell: &Shell) -> HashSet<Vec<u8>> {
 }
 
 pub fn check_tree(shell: &Shell) {
+    check_trees(shell, &[shell.world.watched]);
+}
+
+fn check_trees(shell: &Shell, roots: &[Ino]) {
+    let expected = roots.iter().flat_map(|root| expected(&shell.world.kernel, *root)).collect();
+    check_watched(shell, &expected);
+}
+
+fn check_watched(shell: &Shell, expected: &HashSet<Vec<u8>>) {
     let watched = check_watches(shell);
-    let expected = expected(&shell.world.kernel, shell.world.watched);
     let text = |paths: &HashSet<Vec<u8>>| {
         let mut lines: Vec<_> = paths.iter().map(|path| path.escape_ascii().to_string()).collect();
         lines.sort();
         lines
     };
-    assert_eq!(text(&watched), text(&expected), "what is watched, and what should be");
+    assert_eq!(text(&watched), text(expected), "what is watched, and what should be");
 }
 
 fn name_of(path: &[u8]) -> &[u8] {
@@ -151,6 +182,11 @@ pub fn check_events(shell: &Shell) {
 /// whoever waits for files that are written and closed gets them all.
 fn check_nothing_is_lost(shell: &Shell) {
     check_paths(shell, true);
+    check_all_is_told(shell, |_| true);
+}
+
+/// Whoever waits for files that are written and closed, or moved, gets all those wanted.
+fn check_all_is_told(shell: &Shell, wanted: impl Fn(&[u8]) -> bool) {
     let kernel = &shell.world.kernel;
     for (&number, story) in shell.world.stories.iter().filter(|(_, story)| !story.old) {
         let inode = &kernel.inodes[story.ino];
@@ -159,7 +195,7 @@ fn check_nothing_is_lost(shell: &Shell) {
             let kind = is(delivery, EventKind::CloseWrite) || is(delivery, EventKind::MovedTo);
             kind && number_in(&delivery.path) == Some(number)
         };
-        if inode.linked && kernel.is_below(story.ino, shell.world.watched) {
+        if inode.linked && kernel.is_below(story.ino, shell.world.watched) && wanted(&path) {
             let told = shell.deliveries.iter().any(|delivery| is_told(&delivery));
             assert!(told, "{} was lost: {story:?}", path.escape_ascii());
         }
@@ -168,8 +204,10 @@ fn check_nothing_is_lost(shell: &Shell) {
 
 fn check_story(shell: &Shell, number: usize, story: &Story) {
     let kernel = &shell.world.kernel;
-    let told: Vec<_> =
-        shell.deliveries.iter().filter(|delivery| number_in(&delivery.path) == Some(number)).collect();
+    let is_told = |delivery: &&Delivery| {
+        delivery.path.starts_with(WATCHED) && number_in(&delivery.path) == Some(number)
+    };
+    let told: Vec<_> = shell.deliveries.iter().filter(is_told).collect();
     let count = |kind| told.iter().filter(|delivery| is(delivery, kind)).count();
     let closes = count(EventKind::CloseWrite);
     let context = || {
@@ -216,6 +254,28 @@ fn every_directory_is_watched_and_every_event_told_once() {
         let shell = run(seed, PLAIN);
         check_tree(&shell);
         check_events(&shell);
+    });
+}
+
+/// What a watch is told does not depend on who else watches.
+#[test]
+fn a_watch_sees_its_own_events_beside_another() {
+    for_seeds(SEEDS, |seed| {
+        let shell = run(seed, Plan { neighbour: true, ..PLAIN });
+        check_trees(&shell, &[shell.world.watched, shell.world.outside]);
+        check_events(&shell);
+    });
+}
+
+/// A rename may make an excluded directory one that is not, and the other way round, at any depth.
+#[test]
+fn what_is_excluded_depends_on_its_path_of_now() {
+    for_seeds(SEEDS, |seed| {
+        let shell = run(seed, Plan { excludes: true, ..PLAIN });
+        let mut expected = expected(&shell.world.kernel, shell.world.watched);
+        expected.retain(|path| !is_excluded(path));
+        check_watched(&shell, &expected);
+        check_all_is_told(&shell, |path| !is_excluded(path));
     });
 }
 

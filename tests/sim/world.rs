@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use rinotifyd::event::{EventKind, IN_ISDIR};
+use rinotifyd::types::Wd;
 
 use crate::kernel::{Ino, Kernel, Micro, TOP};
 use crate::rng::Rng;
@@ -17,7 +18,7 @@ const DIRECTORY_NAMES: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
 
 /// The watched directory, and two that are not.
 pub const WATCHED: &[u8] = b"/top/watched";
-const OUTSIDE: &[u8] = b"/top/outside";
+pub const OUTSIDE: &[u8] = b"/top/outside";
 
 /// Directories at once.
 const DIRECTORIES_MAX: usize = 24;
@@ -82,18 +83,22 @@ pub struct Story {
 pub struct World {
     pub kernel: Kernel,
     pub watched: Ino,
-    outside: Ino,
+    pub outside: Ino,
     processes: Vec<Process>,
     /// How many scripts are still to be begun.
     pub budget: usize,
     /// A change may be seen before its first event is queued.
     pub early: bool,
+    /// What is outside has a watch of its own.
+    pub neighbour: bool,
     /// By number.
     pub stories: BTreeMap<usize, Story>,
     /// A directory was renamed to where nobody watched, outside or yet, or over one that nobody had
     /// seen, which looks like an exchange when it goes on from there. It is found there later, and what is told
     /// of it has the path of that time, although a directory above may be another one by then.
     pub unseen: bool,
+    /// Watches whose directories got another one by a rename.
+    receivers: HashSet<Wd>,
     /// What had another name once.
     renamed: HashSet<Ino>,
     /// Say everything on standard output.
@@ -120,11 +125,20 @@ impl World {
             processes,
             budget: 0,
             early: false,
+            neighbour: false,
             stories: BTreeMap::new(),
             unseen: false,
+            receivers: HashSet::new(),
             renamed: HashSet::new(),
             verbose: std::env::var_os("TRACE").is_some(),
         }
+    }
+
+    /// The engine gives a watch up, perhaps one that it had made but a moment ago, whose events it never
+    /// took for those of a directory that it knew.
+    pub fn unwatch(&mut self, wd: Wd) {
+        self.unseen |= self.receivers.contains(&wd);
+        self.kernel.rm_watch(wd);
     }
 
     /// Everything there is now was there before the daemon.
@@ -198,7 +212,12 @@ impl World {
         if let Micro::Emit { ino, mask, .. } = micro
             && mask == EventKind::MovedTo.bit() | IN_ISDIR
         {
-            self.unseen |= self.kernel.wd(ino).is_none() && self.kernel.is_below(ino, self.watched);
+            let comes_to_a_watch = self.kernel.is_below(ino, self.watched)
+                || self.neighbour && self.kernel.is_below(ino, self.outside);
+            match self.kernel.wd(ino) {
+                Some(wd) => drop(self.receivers.insert(wd)),
+                None => self.unseen |= comes_to_a_watch,
+            }
         }
         self.kernel.perform(micro);
         true
