@@ -5,6 +5,16 @@ use std::fmt;
 /// Milliseconds: a duration, or an instant on the boot-time clock. Never wall-clock time.
 pub type Millis = u64;
 
+/// A duration for people: seconds, with decimals if they are not whole. Not by way of a floating-point
+/// number, whose formatting is 10 KB of code.
+#[must_use]
+pub fn seconds(ms: Millis) -> String {
+    match ms % 1000 {
+        0 => (ms / 1000).to_string(),
+        rest => format!("{}.{rest:03}", ms / 1000),
+    }
+}
+
 /// The kernel's number for one watched inode, unique within the one inotify instance
 /// (`inotify(7)`). Numbers rise and are not reused before they wrap at `INT_MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,5 +62,21 @@ impl fmt::Display for ExitStatus {
             Self::Exited(code) => write!(f, "exit status {code}"),
             Self::Signaled(number) => write!(f, "signal {number}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_decimals_if_they_are_not_whole() {
+        let check = |ms, expected| assert_eq!(seconds(ms), expected);
+        check(0, "0");
+        check(5, "0.005");
+        check(500, "0.500");
+        check(10_000, "10");
+        check(10_010, "10.010");
+        check(100_000, "100");
     }
 }

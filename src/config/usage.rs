@@ -6,6 +6,7 @@ use super::ini::words;
 use super::schema::Kind;
 use super::suggest;
 use super::{Config, EventMap, Trigger};
+use crate::types::seconds;
 
 /// Warns of what leads nowhere. `sections` are those the configuration was built from.
 pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
@@ -121,10 +122,9 @@ fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     let Some((fields, longest)) = all.max_by_key(|(_, scheduler)| scheduler.delay_ms) else { return };
     let limit_ms = config.daemon.shutdown_timeout_ms;
     if longest.delay_ms > limit_ms {
-        let seconds = |ms: u64| format!("{} s", ms as f64 / 1000.0);
         let message = format!(
             "tasks of scheduler {} that wait at shutdown are cancelled: \
-             its delay ({}) is longer than shutdown_timeout ({})",
+             its delay ({} s) is longer than shutdown_timeout ({} s)",
             longest.name,
             seconds(longest.delay_ms),
             seconds(limit_ms)

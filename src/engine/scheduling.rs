@@ -17,7 +17,7 @@ use super::{Engine, Phase, Timer};
 use crate::config::{Action, Config, Scheduler, WhileRunning};
 use crate::record::{Level, LogName, Record};
 use crate::template::Values;
-use crate::types::{ExitStatus, Millis};
+use crate::types::{self, ExitStatus, Millis};
 
 /// Between SIGTERM and SIGKILL.
 pub const KILL_AFTER_MS: Millis = 5_000;
@@ -552,11 +552,7 @@ fn key<'a>(sched: usize, scheduler: &Scheduler, subject: &'a Subject) -> Key<'a>
 
 /// For the log.
 pub(super) fn seconds(ms: Millis) -> Vec<u8> {
-    match ms % 1000 {
-        0 => (ms / 1000).to_string(),
-        rest => format!("{}.{rest:03}", ms / 1000),
-    }
-    .into_bytes()
+    types::seconds(ms).into_bytes()
 }
 
 fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
