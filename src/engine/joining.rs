@@ -11,7 +11,7 @@ use super::Engine;
 use super::answers::Touch;
 use super::arrivals::News;
 use super::cover::{CoverId, Member};
-use super::message::EntryKind;
+use super::message::{EntryKind, List};
 use super::routing::Occurrence;
 use super::tree::NodeId;
 use crate::event::EventKind;
@@ -23,10 +23,13 @@ enum Step {
     Entered(u16),
     /// And does not any more.
     Left(u16),
-    /// An event told of a new entry.
-    Came { name: Box<[u8]>, is_created: bool },
-    /// The kernel is asked for IN_CLOSE_WRITE from the visit on, and was not before.
+    /// An event told of a new entry. It may be a file that is written and closed without a word, until the
+    /// kernel is asked for IN_CLOSE_WRITE.
+    Came { name: Box<[u8]>, may_be_written: bool },
+    /// Which it is from the visit on, and was not before.
     AsksForCloses,
+    /// And which it is now.
+    HasAsked,
 }
 
 /// The directories that wait for the visit by which they join a watch: what happened, in order.
@@ -48,7 +51,17 @@ impl Joinings {
         }
     }
 
-    /// The visit was made, or will not be.
+    /// What the visit has to list; `None` when no watch is new, and only directories that no watch covered
+    /// are looked for.
+    pub fn list_wanted(&self, node: NodeId) -> Option<List> {
+        let steps = self.0.get(&node)?;
+        if steps.contains(&Step::HasAsked) {
+            return Some(List::Writers);
+        }
+        steps.iter().any(|step| matches!(step, Step::Entered(_))).then_some(List::Everything)
+    }
+
+    /// The visit will not be made.
     pub fn forget(&mut self, node: NodeId) {
         self.0.remove(&node);
     }
@@ -61,6 +74,17 @@ fn add(steps: &mut Vec<Step>, step: Step, opposite: &Step) {
     match steps[settled..].iter().position(|step| step == opposite) {
         Some(at) => drop(steps.remove(settled + at)),
         None => steps.push(step),
+    }
+}
+
+/// What may have been written without a word was told of.
+fn note_written(steps: &mut [Step], written: &[u8]) {
+    for step in steps {
+        if let Step::Came { name, may_be_written } = step
+            && **name == *written
+        {
+            *may_be_written = false;
+        }
     }
 }
 
@@ -112,10 +136,25 @@ impl Engine {
 
     /// Remembers what comes into a directory that is about to join a watch.
     pub(super) fn note_newcomer(&mut self, node: NodeId, name: &[u8], kind: EventKind) {
-        if matches!(kind, EventKind::Create | EventKind::MovedTo)
-            && let Some(steps) = self.joinings.0.get_mut(&node)
-        {
-            steps.push(Step::Came { name: name.into(), is_created: kind == EventKind::Create });
+        let Some(steps) = self.joinings.0.get_mut(&node) else { return };
+        match kind {
+            EventKind::Create | EventKind::MovedTo => {
+                steps.push(Step::Came { name: name.into(), may_be_written: kind == EventKind::Create });
+            }
+            EventKind::CloseWrite => note_written(steps, name),
+            _ => {}
+        }
+    }
+
+    /// The visit was made. What was closed before the kernel was asked to tell of it is looked for by
+    /// another one: a file that came while the first was made is known only now.
+    pub(super) fn end_joining(&mut self, node: NodeId) {
+        let Some(mut steps) = self.joinings.0.remove(&node) else { return };
+        if steps.contains(&Step::AsksForCloses) {
+            steps.retain(|step| matches!(step, Step::Came { .. }));
+            steps.insert(0, Step::HasAsked);
+            self.joinings.0.insert(node, steps);
+            self.push_visit(node, News::Joined);
         }
     }
 
@@ -128,7 +167,7 @@ impl Engine {
         is_dir: bool,
         touch: Touch,
     ) {
-        let Some(steps) = self.joinings.0.remove(&node) else { return };
+        let Some(mut steps) = self.joinings.0.remove(&node) else { return };
         let came = |step: &Step| matches!(step, Step::Came { name: other, .. } if **other == *name);
         let after = steps.iter().rposition(came);
         let is_new_to = |member: &Member| !covered(&steps, member.watch, after.unwrap_or(0));
@@ -136,8 +175,10 @@ impl Engine {
         self.counters.made_up += u64::from(members.iter().any(is_new_to));
         let event = Occurrence { node, name, kind: EventKind::MovedTo, is_dir, src: None, catch_up: false };
         self.deliver_where(&event, &is_new_to);
-        let is_created = after.is_some_and(|at| matches!(steps[at], Step::Came { is_created: true, .. }));
-        if is_created && steps.contains(&Step::AsksForCloses) && !is_dir && !touch.closed {
+        let may_be_written =
+            after.is_some_and(|at| matches!(steps[at], Step::Came { may_be_written: true, .. }));
+        if may_be_written && steps.contains(&Step::HasAsked) && !is_dir && !touch.closed {
+            note_written(&mut steps, name);
             self.tell_written(node, name, kind.filter(|_| !touch.comes), false);
         }
         self.joinings.0.insert(node, steps);
@@ -150,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_watch_is_told_of_what_came_while_it_was_away() {
-        let came = |name: &[u8]| Step::Came { name: name.into(), is_created: true };
+        let came = |name: &[u8]| Step::Came { name: name.into(), may_be_written: true };
         let mut steps = Vec::new();
         add(&mut steps, Step::Left(1), &Step::Entered(1));
         add(&mut steps, Step::Entered(2), &Step::Left(2));

@@ -53,7 +53,7 @@ impl Engine {
             self.enter(node, visit.news, seen.entries, touched);
         }
         if visit.news == News::Joined {
-            self.joinings.forget(node);
+            self.end_joining(node);
         }
     }
 

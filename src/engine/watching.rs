@@ -324,8 +324,11 @@ impl Engine {
             News::Existing if self.catches_up(visit.node) => List::Writers,
             News::Existing if self.covers.members(cover).iter().any(looks_in) => self.existing_list(cover),
             News::Existing => List::Nothing,
-            News::Created | News::Joined if closes => List::Writers,
-            News::Created | News::Moved | News::Joined => List::Everything,
+            News::Joined => {
+                self.joinings.list_wanted(visit.node).unwrap_or_else(|| self.existing_list(cover))
+            }
+            News::Created if closes => List::Writers,
+            News::Created | News::Moved => List::Everything,
         }
     }
 

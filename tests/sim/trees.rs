@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regex::bytes::Regex;
-use rinotifyd::config::Trigger;
+use rinotifyd::config::{EventMap, Trigger};
 use rinotifyd::event::EventKind;
 
 use crate::kernel::{Ino, Kernel, TOP};
@@ -68,6 +68,11 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
     let mut config = config(WATCHED, vec![scheduler("run")], &triggers);
     if plan.neighbour {
         config.watches.push(watch("other", OUTSIDE));
+        if rng.one_in(2) {
+            // The kernel is not asked for what the first watch wants to know.
+            config.event_maps.push(EventMap { name: "little".to_owned(), ..EventMap::default() });
+            config.watches[1].event_map = 1;
+        }
     }
     if plan.excludes {
         config.watches[0]
