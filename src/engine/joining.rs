@@ -104,19 +104,20 @@ impl Engine {
     /// may have another name.
     pub(super) fn join(&mut self, node: NodeId, old: CoverId) {
         let new = self.tree.cover(node);
-        if self.tree.wd(node).is_none() {
-            if old != new {
-                self.push_visit(node, News::Moved);
-            }
+        let is_watched = self.tree.wd(node).is_some();
+        if !is_watched && old == new {
+            // All that is in it is found at the first look.
             return;
         }
         let steps = self.joinings.0.remove(&node);
-        if steps.is_none() {
+        if !is_watched {
+            self.push_visit(node, News::Moved);
+        } else if steps.is_none() {
             self.push_visit(node, News::Joined);
         }
         let mut steps = steps.unwrap_or_default();
         let asks = |cover| self.covers.mask(cover) & EventKind::CloseWrite.bit() != 0;
-        if asks(new) && !asks(old) && !steps.contains(&Step::AsksForCloses) {
+        if is_watched && asks(new) && !asks(old) && !steps.contains(&Step::AsksForCloses) {
             steps.insert(0, Step::AsksForCloses);
         }
         for watch in (0..).take(self.config.watches.len()) {
@@ -127,6 +128,16 @@ impl Engine {
             }
         }
         self.joinings.0.insert(node, steps);
+    }
+
+    /// A directory that was moved before it was watched had its first look. If that was to tell of all that
+    /// is in it, it did.
+    pub(super) fn join_first(&mut self, node: NodeId, news: News) {
+        if matches!(news, News::Created | News::Moved) {
+            self.joinings.forget(node);
+        } else if self.joinings.0.contains_key(&node) {
+            self.push_visit(node, News::Joined);
+        }
     }
 
     /// Whether the watch is told of what happens in directories with that cover.

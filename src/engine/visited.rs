@@ -37,6 +37,7 @@ impl Engine {
             None => {
                 self.tree.bind(node, seen.wd);
                 self.found(node, seen.remote);
+                self.join_first(node, visit.news);
             }
         }
         match visit.news {

@@ -129,8 +129,10 @@ impl Spawner {
         let pid = self.clone(libc::SIGCHLD, &raw mut job)?;
         drop(write);
         let Some(error) = read_report(&report) else { return Ok(pid) };
-        // It has ended; if somebody else reaped it, it is gone as well.
-        let _ = wait_for(pid);
+        // It is about to end, unless its user stops it just now; so it is not waited for, and is reaped
+        // with the others.
+        // SAFETY: kill(2) takes no memory; the child was not reaped, so the pid is its.
+        let _ = unsafe { libc::kill(pid.as_raw(), libc::SIGKILL) };
         Err(error)
     }
 

@@ -263,3 +263,43 @@ fn a_directory_is_exchanged_for_one_that_nobody_watches_yet_right_after_it_was_r
     let path = "/top/watched/c/file";
     assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
 }
+
+/// What another watch is still to look at for the first time comes to a watch like all else.
+#[test]
+fn a_directory_that_another_watch_has_yet_to_look_at_is_moved_in() {
+    let mut rng = Rng::new(1);
+    let mut world = World::new(&mut rng);
+    let (top, outside) = (world.watched, world.outside);
+    let mut make = |dir, name: &[u8], is_dir| {
+        let (ino, micros) = world.kernel.create(dir, name, is_dir).expect("a new name");
+        micros.into_iter().for_each(|micro| world.kernel.perform(micro));
+        if !is_dir {
+            world.kernel.release(ino);
+        }
+        ino
+    };
+    let dir = make(outside, b"x", true);
+    make(dir, b"file", false);
+    let kinds = [EventKind::Create, EventKind::CloseWrite, EventKind::MovedTo];
+    let triggers = kinds.map(|kind| (kind, Trigger::Cancel(0)));
+    let watched = config(WATCHED, vec![scheduler("run")], &triggers);
+    let mut both = config(WATCHED, vec![scheduler("run")], &triggers);
+    both.watches.push(crate::setup::watch("other", crate::world::OUTSIDE));
+    let mut scene = Scene(Shell::new(watched, world, rng));
+    scene.0.start();
+    scene.0.settle();
+    scene.0.input(Input::Reload(Box::new(both)));
+    // Until the new watch knows of it and has not looked at it.
+    for turn in 0.. {
+        assert!(turn < 100, "it was never known but unwatched");
+        let known = scene.0.world.kernel.wd(outside).is_some();
+        if known && scene.0.world.kernel.wd(dir).is_none() {
+            break;
+        }
+        scene.0.input(Input::Spare);
+    }
+    scene.rename(dir, top, "y", false);
+    scene.read();
+    scene.0.settle();
+    assert_eq!(scene.delivered("/file"), ["IN_MOVED_TO /top/watched/y/file"]);
+}
