@@ -145,6 +145,16 @@ impl Covers {
         &self.covers[usize::from(id.0)].members
     }
 
+    /// Whether some watch is told of what happens in directories with either cover.
+    #[must_use]
+    pub fn share_watch(&self, one: CoverId, other: CoverId) -> bool {
+        let is_in_both = |member: &Member| {
+            let is_same = |other: &Member| other.watch == member.watch && other.is_inside();
+            member.is_inside() && self.members(other).iter().any(is_same)
+        };
+        self.members(one).iter().any(is_in_both)
+    }
+
     /// What the kernel is asked for.
     #[must_use]
     pub fn mask(&self, id: CoverId) -> u32 {

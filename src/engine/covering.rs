@@ -130,7 +130,9 @@ impl Engine {
             let Some(parent) = self.tree.parent(node) else { continue };
             let name = self.tree.name(node).to_vec();
             let old = self.tree.cover(node);
-            let new = self.cover_of_child(parent, &name, Known::Moved(old));
+            // What is below has not moved in it.
+            let known = if node == top { Known::Moved(old) } else { Known::Before };
+            let new = self.cover_of_child(parent, &name, known);
             let excludes = self.has_excludes(new);
             if node == top && new == old && !excludes {
                 // All below has the same cover too: nothing to do for any of them.

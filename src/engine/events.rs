@@ -219,7 +219,10 @@ impl Engine {
 
     /// Returns where it came from, if that is watched.
     fn on_moved_to(&mut self, event: &Occurrence<'_>, cookie: u32) -> Option<Origin> {
-        let Some(mut half) = self.pairing.take(cookie) else {
+        let Self { pairing, tree, covers, .. } = self;
+        let here = tree.cover(event.node);
+        let half = pairing.take(cookie, |half| covers.share_watch(tree.cover(half.parent), here));
+        let Some(mut half) = half else {
             self.deliver(event);
             self.moved_in(event, News::Moved);
             return None;

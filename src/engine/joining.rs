@@ -153,6 +153,9 @@ impl Engine {
                 steps.push(Step::Came { name: name.into(), may_be_written: kind == EventKind::Create });
             }
             EventKind::CloseWrite => note_written(steps, name),
+            EventKind::Delete | EventKind::MovedFrom => {
+                steps.retain(|step| !matches!(step, Step::Came { name: other, .. } if **other == *name));
+            }
             _ => {}
         }
     }

@@ -148,9 +148,12 @@ impl Pairing {
     }
 
     /// The half with this cookie; the parent's pin passes to the caller.
-    pub fn take(&mut self, cookie: u32) -> Option<Half> {
+    /// Where directories have several names there is one for each; that of the same name is `likely`.
+    pub fn take(&mut self, cookie: u32, likely: impl Fn(&Half) -> bool) -> Option<Half> {
         // The pair is nearly always the newest.
-        let index = self.halves.iter().rposition(|half| half.wait == Wait::Arrival(cookie))?;
+        let is_it = |half: &Half| half.wait == Wait::Arrival(cookie);
+        let index = self.halves.iter().rposition(|half| is_it(half) && likely(half));
+        let index = index.or_else(|| self.halves.iter().rposition(is_it))?;
         self.remove(index)
     }
 
@@ -249,7 +252,7 @@ mod tests {
         assert_eq!(pairing.take_given_up(100).unwrap().name(), b"a");
         assert!(pairing.take_given_up(100).is_none());
         assert_eq!(pairing.next_age(), Some(15 + PAIR_WAIT_MS));
-        assert_eq!(pairing.take(2).unwrap().name(), b"b");
-        assert!(pairing.take(2).is_none() && pairing.is_empty());
+        assert_eq!(pairing.take(2, |_| true).unwrap().name(), b"b");
+        assert!(pairing.take(2, |_| true).is_none() && pairing.is_empty());
     }
 }

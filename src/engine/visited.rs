@@ -25,6 +25,7 @@ impl Engine {
         let node = visit.node;
         match self.tree.wd(node) {
             Some(known) if known != seen.wd => {
+                self.joinings.forget(node);
                 self.replaced(node);
                 // It is watched anew when it is looked at, if that is allowed.
                 self.unwatch_unused(seen.wd);
@@ -179,7 +180,12 @@ impl Engine {
         }
         let is_dir = touch.first.map_or(kind == Some(EntryKind::Directory), |(_, is_dir)| is_dir);
         if is_dir || kind == Some(EntryKind::Other) && self.leads_to_root(node) {
-            self.adopt(node, name, news.of_child(), Known::Listed(news.of_child()));
+            match news {
+                // What is known has been dealt with, and what is not appears by the rename.
+                News::Joined if self.tree.child(node, name).is_some() => {}
+                News::Joined => self.adopt(node, name, News::Moved, Known::Appeared),
+                _ => self.adopt(node, name, news, Known::Listed(news)),
+            }
         }
         let catch_up = news == News::Existing && self.catches_up(node);
         let appeared = match news {

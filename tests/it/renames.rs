@@ -45,6 +45,54 @@ fn a_directory_moves_within_a_watch_and_on_to_another() {
     );
 }
 
+/// A rename above does not make directories covered that are not, nor uncovers those below a watch path.
+#[test]
+fn a_watch_that_adds_nothing_keeps_what_it_has() {
+    let scratch = Scratch::new();
+    for folder in ["src", "dst", "src/z/q/sub/deep", "src/old"] {
+        scratch.dir(folder);
+    }
+    let still = |name: &str, path: &str| {
+        let text = watch(name).replace("auto_add = yes", "auto_add = no");
+        text.replace(&format!("path = @/{name}"), &format!("path = @/{path}"))
+            + "exclude_filter = \\.never$\n"
+    };
+    let watches = still("src", "src") + &still("nested", "src/p/q");
+    let mut daemon = start(&scratch, &config(&MOVES, &watches));
+    scratch.dir("src/old/new");
+    scratch.rename("src/old", "src/older");
+    scratch.rename("src/z", "src/p");
+    daemon.wait_directories("nested", 3);
+    scratch.write("src/older/new/unseen", "");
+    scratch.write("src/p/q/sub/deep/told", "");
+    scratch.write("src/last", "");
+    wait_told(&scratch, &mut daemon, "IN_CLOSE_WRITE src/last");
+    let told = told(&scratch, &daemon);
+    assert!(!told.iter().any(|line| line.contains("src/older/")), "{told:?}");
+    let written = "IN_CLOSE_WRITE src/p/q/sub/deep/told".to_owned();
+    // Once for each of the two watches.
+    assert_eq!(told.iter().filter(|line| **line == written).count(), 2, "{told:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_directory_with_two_names_moves_under_both() {
+    let scratch = Scratch::new();
+    scratch.dir("real/x/d/sub");
+    scratch.dir("real/y");
+    scratch.write("real/x/d/sub/file", "");
+    std::os::unix::fs::symlink("real", scratch.path("link")).unwrap();
+    let mut daemon = start(&scratch, &config(&["IN_MOVED_TO"], &(watch("real") + &watch("link"))));
+    scratch.rename("real/x/d", "real/y/e");
+    scratch.rename("real/y", "real/z");
+    daemon.wait_lines(4, " debug event: event ");
+    let mut told = told(&scratch, &daemon);
+    told.sort();
+    let expected = ["link/y/e link/x/d", "link/z link/y", "real/y/e real/x/d", "real/z real/y"];
+    assert_eq!(told, expected.map(|paths| format!("IN_MOVED_TO {paths}")), "{}", daemon.log());
+    daemon.stop();
+}
+
 #[test]
 fn a_rename_above_makes_an_excluded_directory_one_that_is_not() {
     let scratch = Scratch::new();

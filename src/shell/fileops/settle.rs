@@ -169,8 +169,8 @@ fn remove_emptied(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: Vec<u8>, cha
     }
 }
 
-/// What filesystems round times down to: FAT, those that know seconds only, exFAT, NTFS and SMB.
-const GRAINS_NS: [i64; 4] = [2_000_000_000, 1_000_000_000, 10_000_000, 100];
+/// What filesystems round times down to: FAT, those that know seconds only, exFAT, UDF, NTFS and SMB.
+const GRAINS_NS: [i64; 5] = [2_000_000_000, 1_000_000_000, 10_000_000, 1_000, 100];
 
 /// Whether a copy is still what the original is.
 fn is_same(original: &Stat, copy: &Stat, times: bool) -> bool {
