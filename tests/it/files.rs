@@ -75,11 +75,14 @@ fn the_first_rule_that_matches_is_carried_out() {
     let scratch = scratch();
     let mut daemon = Daemon::start_ready(&scratch, &config("dirs = yes", RULES), &[]);
     scratch.write("in/plain", "stays");
-    scratch.write("in/a.to_move", "a");
-    scratch.write("in/b.to_copy", "b");
-    scratch.write("in/c.to_delete", "c");
     scratch.dir("in/deep/er");
-    scratch.write("in/deep/er/d.to_move", "d");
+    // By a rename, which is one event: between IN_CREATE and IN_CLOSE_WRITE a task may begin.
+    for (name, path) in
+        [("a", "in/a.to_move"), ("b", "in/b.to_copy"), ("c", "in/c.to_delete"), ("d", "in/deep/er/d.to_move")]
+    {
+        scratch.write(name, name);
+        scratch.rename(name, path);
+    }
     scratch.dir("aside/sub");
     scratch.write("aside/sub/e", "e");
     scratch.rename("aside", "in/tree.to_move");
