@@ -147,6 +147,14 @@ fn leads_its_own_group() {
     drop(write);
 }
 
+fn can_become_somebody() -> bool {
+    let can = nix::unistd::Uid::effective().is_root() && !emulated();
+    if !can {
+        eprintln!("not root: a child of another user was not tested");
+    }
+    can
+}
+
 /// A user whom nothing else belongs to.
 fn somebody(id: u32) -> Identity {
     Identity { uid: id, gid: id, groups: vec![id], name: "x".into(), home: b"/".to_vec() }
@@ -186,8 +194,7 @@ impl Drop for Stopper {
 /// holds none of the parent's descriptors.
 #[test]
 fn a_child_that_its_user_stops_is_not_waited_for() {
-    if !nix::unistd::Uid::effective().is_root() || emulated() {
-        eprintln!("not root: a child of another user was not tested");
+    if !can_become_somebody() {
         return;
     }
     let user = somebody(70_100);
@@ -219,8 +226,7 @@ fn a_child_that_its_user_stops_is_not_waited_for() {
 /// A loaded machine, or a disk that must wake up first, is no failure.
 #[test]
 fn another_users_child_may_take_its_time() {
-    if !nix::unistd::Uid::effective().is_root() || emulated() {
-        eprintln!("not root: a child of another user was not tested");
+    if !can_become_somebody() {
         return;
     }
     // Not the one whose processes are stopped.

@@ -37,14 +37,6 @@ pub enum News {
     Changed,
 }
 
-impl News {
-    /// Where a directory in it comes from that nobody knew.
-    #[must_use]
-    pub fn of_child(self) -> Self {
-        if self == Self::Joined { Self::Moved } else { self }
-    }
-}
-
 /// A visit that the shell is making.
 #[derive(Debug)]
 pub struct Asked {

@@ -148,11 +148,13 @@ impl Covers {
     /// Whether some watch is told of what happens in directories with either cover.
     #[must_use]
     pub fn share_watch(&self, one: CoverId, other: CoverId) -> bool {
-        let is_in_both = |member: &Member| {
-            let is_same = |other: &Member| other.watch == member.watch && other.is_inside();
-            member.is_inside() && self.members(other).iter().any(is_same)
-        };
-        self.members(one).iter().any(is_in_both)
+        self.members(one).iter().any(|member| member.is_inside() && self.tells(other, member.watch))
+    }
+
+    /// Whether the watch is told of what happens in directories with that cover.
+    #[must_use]
+    pub fn tells(&self, cover: CoverId, watch: u16) -> bool {
+        self.members(cover).iter().any(|member| member.watch == watch && member.is_inside())
     }
 
     /// What the kernel is asked for.

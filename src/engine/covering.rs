@@ -60,10 +60,8 @@ impl Engine {
         for member in self.covers.members(self.tree.cover(parent)) {
             let watch = member.watch(&config);
             // To a watch that it comes to it appears.
-            let is_same = |other: &Member| other.is_inside() && other.watch == member.watch;
-            let comes = |old| !self.covers.members(old).iter().any(is_same);
             let known = match known {
-                Known::Moved(old) if comes(old) => Known::Appeared,
+                Known::Moved(old) if !self.covers.tells(old, member.watch) => Known::Appeared,
                 known => known,
             };
             let Some(role) = role_of_child(&config, member, name, known) else {

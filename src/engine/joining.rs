@@ -17,7 +17,7 @@ use super::tree::NodeId;
 use crate::event::EventKind;
 
 /// What happened to a directory since it was first moved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Step {
     /// The watch with this number covers it.
     Entered(u16),
@@ -121,7 +121,7 @@ impl Engine {
             steps.insert(0, Step::AsksForCloses);
         }
         for watch in (0..).take(self.config.watches.len()) {
-            match (self.is_inside_of(old, watch), self.is_inside_of(new, watch)) {
+            match (self.covers.tells(old, watch), self.covers.tells(new, watch)) {
                 (false, true) => add(&mut steps, Step::Entered(watch), &Step::Left(watch)),
                 (true, false) => add(&mut steps, Step::Left(watch), &Step::Entered(watch)),
                 _ => {}
@@ -138,11 +138,6 @@ impl Engine {
         } else if self.joinings.0.contains_key(&node) {
             self.push_visit(node, News::Joined);
         }
-    }
-
-    /// Whether the watch is told of what happens in directories with that cover.
-    fn is_inside_of(&self, cover: CoverId, watch: u16) -> bool {
-        self.covers.members(cover).iter().any(|member| member.watch == watch && member.is_inside())
     }
 
     /// Remembers what comes into a directory that is about to join a watch.

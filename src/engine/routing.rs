@@ -78,8 +78,7 @@ impl Engine {
                 | EventKind::CloseNowrite
         );
         let parent = self.tree.parent(event.node).map_or(CoverId::NONE, |parent| self.tree.cover(parent));
-        let same_watch = |other: &Member| other.watch == member.watch && other.is_inside();
-        told_twice && self.covers.members(parent).iter().any(same_watch)
+        told_twice && self.covers.tells(parent, member.watch)
     }
 
     pub(super) fn deliver_to(&mut self, config: &Rc<Config>, member: &Member, event: &Occurrence<'_>) {

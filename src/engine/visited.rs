@@ -153,7 +153,8 @@ impl Engine {
             if let Role::Seek { depth, .. } = member.role
                 && let Component::Literal(name) = &member.pattern(&config).components[usize::from(depth)]
             {
-                self.adopt(node, name, news.of_child(), Known::Listed(news.of_child()));
+                let news = if news == News::Joined { News::Moved } else { news };
+                self.adopt(node, name, news, Known::Listed(news));
             }
         }
     }
