@@ -110,10 +110,8 @@ impl Engine {
             return;
         }
         let steps = self.joinings.0.remove(&node);
-        if !is_watched {
-            self.push_visit(node, News::Moved);
-        } else if steps.is_none() {
-            self.push_visit(node, News::Joined);
+        if steps.is_none() {
+            self.push_visit(node, if is_watched { News::Joined } else { News::Moved });
         }
         let mut steps = steps.unwrap_or_default();
         let asks = |cover| self.covers.mask(cover) & EventKind::CloseWrite.bit() != 0;

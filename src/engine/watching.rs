@@ -232,7 +232,7 @@ impl Engine {
     fn drop_visit(&mut self, visit: Visit) {
         match visit.news {
             News::Writers => self.forget_writers(visit.node),
-            News::Joined => self.joinings.forget(visit.node),
+            News::Joined | News::Moved => self.joinings.forget(visit.node),
             _ => {}
         }
         if visit.news == News::Verify
