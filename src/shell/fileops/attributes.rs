@@ -1,7 +1,7 @@
 //! Owner, mode, times, extended attributes: what a rule sets, and what a copy keeps.
 //!
-//! Everything is set on a descriptor, in an order that never gives more than is meant in the end:
-//! the owner first, which takes set-id bits away, then access lists, then the mode, then the times.
+//! Everything is set on a descriptor, in an order that at no moment gives more rights than in the end:
+//! the owner first, which clears set-id bits, then access lists, then the mode, then the times.
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -15,7 +15,7 @@ use crate::sys::{Errno, file, xattr};
 /// Set-user-id and set-group-id.
 const SET_ID: u32 = 0o6000;
 
-/// What could not be kept on a filesystem that has no room for it; told at the end.
+/// What the destination's filesystem could not keep; the log says it at the end.
 pub type NotKept = BTreeSet<&'static str>;
 
 /// Whether the rule sets anything on what it moves or copies.
@@ -33,8 +33,8 @@ fn mode_of(rule: &Rule, kind: Kind) -> Option<u32> {
     }
 }
 
-/// A file with a second name may be somebody else's: whoever may write to a directory can link to a
-/// file that they may not read. What the rule would do to it, or give away of it, it must not.
+/// A file with a second name may belong to another user: a user who may write to a directory can link a
+/// file there that they may not read. The rule must neither change such a file nor disclose it.
 ///
 /// # Errors
 ///
@@ -44,11 +44,11 @@ pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: &[u8]) -> 
         return Ok(());
     }
     let reason = "it has more than one name (hard link), and the rule sets owner or mode: \
-                  that may be somebody else's file (hardlinks = yes allows it)";
+                  that may be another user's file (hardlinks = yes allows it)";
     Err(Failure::refused(op, path, reason))
 }
 
-/// Sets what the rule says on something that stays the same inode. `held` may be an `O_PATH`
+/// Sets what the rule says on an inode that is moved, not copied. `held` may be an `O_PATH`
 /// descriptor.
 ///
 /// # Errors
@@ -72,8 +72,8 @@ pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Resu
     }
 }
 
-/// Undoes [`set`], but for set-id bits and access lists, which are never given back to whoever has the
-/// file by now. What cannot be undone was hardly done.
+/// Undoes [`set`], except for set-id bits and access lists: another process may have changed the file by
+/// now. An error is ignored, since a daemon that could not restore could hardly set.
 pub fn restore(held: BorrowedFd<'_>, was: &Stat) {
     let Ok(now) = stat(held) else { return };
     if (now.uid, now.gid) != (was.uid, was.gid) {
@@ -84,7 +84,7 @@ pub fn restore(held: BorrowedFd<'_>, was: &Stat) {
     }
 }
 
-/// Whether something that is held has what the rule sets.
+/// Whether what is held has the owner and mode that the rule sets.
 #[must_use]
 pub fn is_set(rule: &Rule, held: BorrowedFd<'_>) -> bool {
     stat(held).is_ok_and(|now| {
@@ -94,8 +94,8 @@ pub fn is_set(rule: &Rule, held: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// Whether the rule says who may do what with things of this kind: access lists of the source would
-/// say otherwise.
+/// Whether the rule sets owner or mode of this kind. Then the source's access lists are left out, which
+/// would give other rights.
 fn sets(rule: &Rule, kind: Kind) -> bool {
     kind != Kind::Symlink && (rule.uid.is_some() || rule.gid.is_some() || mode_of(rule, kind).is_some())
 }
@@ -126,13 +126,12 @@ pub struct Original<'a> {
     pub open: Option<BorrowedFd<'a>>,
     /// As it was when the copy began.
     pub found: &'a Stat,
-    /// On its filesystem set-id bits and capabilities have no effect, so that nobody vouches for
-    /// them.
+    /// Set-id bits and capabilities have no effect on its filesystem, so they are not believed.
     pub nosuid: bool,
 }
 
-/// Gives a copy what the rule says, and else what the original has. `copy` is open, or held when it
-/// is a FIFO.
+/// Gives a copy what the rule says, and for all else what the original has. `copy` is open, or held if
+/// it is a FIFO.
 ///
 /// # Errors
 ///
@@ -168,7 +167,7 @@ pub fn give(
     Ok(())
 }
 
-/// An owner that the rule names must be set; one that is only kept, where that can be had.
+/// Sets the owner. An owner that the rule names must be set; one that is kept is set where possible.
 fn give_owner(
     rule: &Rule,
     copy: BorrowedFd<'_>,
@@ -183,7 +182,7 @@ fn give_owner(
         }
         Err(_) => {}
     }
-    // One alone may be allowed, as a user's own groups are.
+    // One of the two alone may be allowed, as a user's own groups are.
     for (own, by_rule) in [((Some(uid), None), rule.uid.is_some()), ((None, Some(gid)), rule.gid.is_some())] {
         match file::set_owner(copy, own.0, own.1) {
             Err(errno) if by_rule => return Err(Failure::new("chown", path, errno)),
@@ -216,7 +215,7 @@ fn give_xattrs(
             Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => {
                 return Err(Failure::new("setxattr", path, errno));
             }
-            // What a security module says of a new file is its own business.
+            // A security module labels a new file itself.
             Err(_) if name.to_bytes().starts_with(b"security.") => {}
             Err(_) if name.to_bytes().starts_with(b"system.") => {
                 not_kept.insert("access lists");
@@ -230,8 +229,9 @@ fn give_xattrs(
     Ok(())
 }
 
-/// `security.*` gives rights (capabilities, labels), which hold only for the same owner; access lists
-/// give them too, unless the rule does; the overlay's own attributes would break another overlay.
+/// Whether a copy keeps an attribute. `security.*` gives rights (capabilities, labels), and is kept only
+/// with a trusted owner. Access lists are kept unless the rule sets rights. The attributes of an overlay
+/// would break another overlay.
 fn is_kept(name: &CStr, trusted: bool, lists: bool) -> bool {
     let is_list = ACCESS_LISTS.contains(&name);
     let name = name.to_bytes();
@@ -240,7 +240,7 @@ fn is_kept(name: &CStr, trusted: bool, lists: bool) -> bool {
         && !name.starts_with(b"trusted.overlay.")
 }
 
-/// Gives a copy the times of its original; the last thing that is done to it.
+/// Gives a copy the times of its original. This is the last change to the copy.
 ///
 /// # Errors
 ///
@@ -260,7 +260,7 @@ pub fn give_times(
     }
 }
 
-/// Gives a directory that was closed for a while what the rule says, and else what it was.
+/// Gives a directory that was closed for a while what the rule says, and for all else what it was.
 ///
 /// # Errors
 ///

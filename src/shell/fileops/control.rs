@@ -1,11 +1,10 @@
-//! What the loop and a worker thread share about one operation: how far it is, and whether to stop.
+//! What the reactor and a worker thread share about one operation: how far it is, and whether to stop.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::failure::{Failure, Why};
 
-/// Shared by reference count; every field stands alone, so no ordering between them matters. The numbers
-/// are changed by the worker alone.
+/// No field depends on another, so no memory ordering is needed. Only the worker changes the numbers.
 #[derive(Debug, Default)]
 pub struct Control {
     aborted: AtomicBool,
@@ -19,11 +18,11 @@ impl Control {
         self.aborted.store(true, Ordering::Relaxed);
     }
 
-    /// To be asked between steps, none of which takes long.
+    /// Asked between steps, each of which is short.
     ///
     /// # Errors
     ///
-    /// [`Why::Aborted`] once somebody has called [`Control::abort`].
+    /// [`Why::Aborted`] once [`Control::abort`] was called.
     pub fn check(&self, op: &'static str, path: &[u8]) -> Result<(), Failure> {
         if self.aborted.load(Ordering::Relaxed) {
             return Err(Failure { op, path: path.to_vec(), why: Why::Aborted });
@@ -31,22 +30,22 @@ impl Control {
         Ok(())
     }
 
-    /// Further bytes are to be copied.
+    /// Adds bytes that are to be copied.
     pub fn expect(&self, bytes: u64) {
         self.total.store(self.progress().1.saturating_add(bytes), Ordering::Relaxed);
     }
 
-    /// Bytes were copied.
+    /// Adds bytes that were copied.
     pub fn advance(&self, bytes: u64) {
         self.done.store(self.progress().0.saturating_add(bytes), Ordering::Relaxed);
     }
 
-    /// What was copied since `done` is copied again.
+    /// Sets the progress back to `done`: what was copied since then is copied again.
     pub fn fall_back(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
     }
 
-    /// Bytes done, and bytes in all as far as is known.
+    /// Bytes that were copied, and bytes in all as far as is known.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))

@@ -1,5 +1,5 @@
-//! Copying: one thing, or a tree. What is made is made in a private directory and complete, with its
-//! attributes and on the disk, before it is put in place.
+//! Copying one file, link or FIFO, or a tree. The copy is complete, with its attributes and on the disk,
+//! when this returns; it is made in a private directory.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -8,22 +8,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::attributes::{self, NotKept, Original};
 use super::control::Control;
 use super::data::{self, Copied};
+use super::entry::EntryRef;
 use super::failure::{Failure, Why};
-use super::walk::{Census, Chain, Entry, Walk, survey};
+use super::walk::{Chain, DirEntry, TreeTotals, Walk, survey};
 use crate::config::Rule;
 use crate::sys::dir::{hold_beneath, open_child};
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
 use crate::sys::{Errno, file};
 
-/// So often a file is copied anew that changes while it is being copied.
+/// How often a file is copied that changes while it is being copied.
 const TRIES: usize = 3;
 
-/// So many bytes of paths of files with several names are remembered, some 200,000 of usual ones;
-/// further ones become files of their own.
+/// How many bytes of paths are remembered of files with several names: those of some 200,000 usual
+/// files. Beyond that, a further name becomes a file of its own.
 const LINKED_SIZE_MAX: usize = 16 << 20;
 
-/// What remembering a file takes beside its path.
+/// What a remembered file takes beside its path.
 const LINKED_SIZE: usize = 64;
 
 /// One copy operation.
@@ -33,21 +34,12 @@ pub struct Copy<'a> {
     control: &'a Control,
     /// What could not be kept.
     pub not_kept: NotKept,
-    /// Files, directories and all else that was made.
+    /// Files, directories and other things that were made.
     pub entries: u64,
     nosuid: bool,
-    /// Files with further names that were not met yet: how many, and where the copy is.
+    /// Files of which further names are expected: how many, and the path of the copy below its top.
     linked: HashMap<FileId, (u64, Vec<u8>)>,
     linked_size: usize,
-}
-
-/// Where a copy is made.
-#[derive(Clone, Copy, Debug)]
-pub struct To<'a> {
-    /// In this directory.
-    pub dir: BorrowedFd<'a>,
-    /// Under this name.
-    pub name: &'a CStr,
 }
 
 impl<'a> Copy<'a> {
@@ -66,25 +58,20 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Copies what has this name, whatever it is, and sees that it is on the disk. Returns what it
-    /// was when it was copied.
+    /// Copies what has this name, and waits until it is on the disk. Returns what it was when it was
+    /// copied.
     ///
     /// # Errors
     ///
     /// What the kernel says of reading and writing; refuses sockets and devices.
-    pub fn whatever(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        to: To<'_>,
-        path: &[u8],
-    ) -> Result<Stat, Failure> {
+    pub fn copy(&mut self, from: EntryRef<'_>, to: EntryRef<'_>, path: &[u8]) -> Result<Stat, Failure> {
+        let EntryRef { dir, name } = from;
         let failed = |op| move |errno| Failure::new(op, path, errno);
         let found = stat_at(dir, name).map_err(failed("stat"))?;
         match found.kind {
             Kind::Directory => {
                 let top = open_child(dir, name).map_err(failed("open"))?;
-                // Of what is open: the name itself may be a mount point.
+                // Asked of what is open: the name may be a mount point.
                 self.nosuid = file::is_nosuid(top.as_fd()).unwrap_or(true);
                 self.tree(&top, to, path)?;
             }
@@ -102,7 +89,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies an open regular file. Returns the copy, and what the original was.
-    fn file(&mut self, from: &OwnedFd, to: To<'_>, path: &[u8]) -> Result<(OwnedFd, Stat), Failure> {
+    fn file(&mut self, from: &OwnedFd, to: EntryRef<'_>, path: &[u8]) -> Result<(OwnedFd, Stat), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         for _ in 0..TRIES {
             let found = stat(from.as_fd()).map_err(failed("stat"))?;
@@ -143,7 +130,7 @@ impl<'a> Copy<'a> {
         dir: BorrowedFd<'_>,
         name: &CStr,
         kind: Kind,
-        to: To<'_>,
+        to: EntryRef<'_>,
         path: &[u8],
     ) -> Result<(), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
@@ -177,11 +164,11 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies a directory with all in it.
-    fn tree(&mut self, top: &OwnedFd, to: To<'_>, path: &[u8]) -> Result<(), Failure> {
+    fn tree(&mut self, top: &OwnedFd, to: EntryRef<'_>, path: &[u8]) -> Result<(), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         let walk = || top.try_clone().map_err(|_| Failure::new("open", path, Errno::EMFILE));
-        let census = self.survey(Walk::new(walk()?, self.op, path, self.control)?)?;
-        self.control.expect(census.bytes);
+        let totals = self.survey(Walk::new(walk()?, self.op, path, self.control)?)?;
+        self.control.expect(totals.bytes);
         file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
         let copy = open_child(to.dir, to.name).map_err(failed("open"))?;
         let avoid = stat(copy.as_fd()).map_err(failed("stat"))?.id;
@@ -198,8 +185,8 @@ impl<'a> Copy<'a> {
         file::sync_filesystem(tree.top.as_fd()).map_err(failed("syncfs"))
     }
 
-    /// Whether everything in the tree can be copied, and how much it is.
-    fn survey(&self, walk: Walk<'_>) -> Result<Census, Failure> {
+    /// Whether everything in the tree can be copied, and how much there is.
+    fn survey(&self, walk: Walk<'_>) -> Result<TreeTotals, Failure> {
         survey(walk, |entry, dir, path| {
             let found = match stat_at(dir, &entry.name) {
                 Err(Errno::ENOENT) => return Ok(None),
@@ -213,11 +200,11 @@ impl<'a> Copy<'a> {
         })
     }
 
-    /// One entry, or the end of a directory. `false`: that was all.
+    /// Copies one entry, or completes a directory. `false` at the end of the tree.
     fn step(&mut self, tree: &mut Tree<'_>) -> Result<bool, Failure> {
         if let Some(entry) = tree.walk.next_entry()? {
             match self.entry(tree, &entry) {
-                // What is gone before it was looked at is not copied.
+                // An entry that was removed after it was listed is not copied.
                 Err(failure) if failure.is(Errno::ENOENT) && !tree.has(&entry) => {}
                 outcome => outcome?,
             }
@@ -237,13 +224,13 @@ impl<'a> Copy<'a> {
         tree.made.pop().map_err(|errno| Failure::new("open", &path, errno))
     }
 
-    fn entry(&mut self, tree: &mut Tree<'_>, entry: &Entry) -> Result<(), Failure> {
+    fn entry(&mut self, tree: &mut Tree<'_>, entry: &DirEntry) -> Result<(), Failure> {
         let path = tree.walk.path_of(&entry.name);
         let failed = |op| {
             let path = &path;
             move |errno| Failure::new(op, path, errno)
         };
-        let to = To { dir: tree.made.last(), name: &entry.name };
+        let to = EntryRef { dir: tree.made.last(), name: &entry.name };
         match entry.kind {
             Kind::Directory => {
                 tree.walk.descend(&entry.name)?;
@@ -270,8 +257,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Gives a copy that was made already its further name. `false`: there is none.
-    fn link(&mut self, tree: &Tree<'_>, found: &Stat, to: To<'_>) -> Result<bool, Failure> {
+    /// Links a file to a copy that was made of it under another name. `false` if there is none.
+    fn link(&mut self, tree: &Tree<'_>, found: &Stat, to: EntryRef<'_>) -> Result<bool, Failure> {
         let Some((more, path)) = self.linked.get_mut(&found.id) else { return Ok(false) };
         let split = path.iter().rposition(|&byte| byte == b'/');
         let (dir, name) =
@@ -280,7 +267,7 @@ impl<'a> Copy<'a> {
         let linked = hold_beneath(tree.top.as_fd(), dir)
             .and_then(|dir| file::link(dir.as_fd(), &name, to.dir, to.name));
         match linked {
-            // Too many, or a filesystem without: it gets a copy of its own.
+            // Too many links, or a filesystem without: the name gets a copy of its own.
             Err(Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP) => {
                 self.not_kept.insert("hard links");
                 return Ok(false);
@@ -307,20 +294,20 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// A tree that is being copied: a walk through the one, and as deep in the other.
+/// A tree that is being copied: a walk through the source, and the directories of the copy.
 struct Tree<'a> {
     walk: Walk<'a>,
     made: Chain,
     /// The copy's first directory.
     top: OwnedFd,
-    /// Which it is: a tree must not be copied into itself.
+    /// Its identity: a tree must not be copied into itself.
     avoid: FileId,
-    /// Of the source, before what is relative to it.
+    /// The length of the source's path; what follows it is relative to the source.
     path_len: usize,
 }
 
 impl Tree<'_> {
-    fn has(&self, entry: &Entry) -> bool {
+    fn has(&self, entry: &DirEntry) -> bool {
         stat_at(self.walk.dir(), &entry.name).is_ok()
     }
 }

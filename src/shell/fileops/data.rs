@@ -1,23 +1,23 @@
-//! The bytes of a regular file: shared if the filesystem can, else copied within the kernel, else read
-//! and written. Holes stay holes.
+//! Copies the bytes of a regular file: shares them if the filesystem can, else copies them within the
+//! kernel, else reads and writes. Holes stay holes.
 
 use std::os::fd::BorrowedFd;
 
 use super::control::Control;
 use crate::sys::{Errno, transfer};
 
-/// Copied between two looks at whether to stop: some milliseconds' work.
+/// How much is copied between two checks whether to stop: some milliseconds' work.
 const STEP_SIZE: usize = 8 * 1024 * 1024;
 
-/// Where the kernel cannot copy. Memory does not grow with the file.
+/// The buffer where the kernel cannot copy. Memory does not grow with the file.
 const BUFFER_SIZE: usize = 256 * 1024;
 
-/// How copying ended, beside an error of the kernel.
+/// How copying ended, if not with an error of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     /// All of it, or as much as is still there.
     Whole,
-    /// Somebody asked to stop.
+    /// The operation was told to stop.
     Aborted,
 }
 
@@ -34,7 +34,7 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, control: &Contr
     let mut copier = Copier { from, to, control, buffer: Vec::new(), in_kernel: true };
     let mut at = 0;
     while let Some((start, end)) = stretch(from, at, size)? {
-        // A hole counts as done, so that the sum comes out.
+        // A hole counts as done, so that the progress reaches the total.
         control.advance(start - at);
         if copier.stretch(start, end)? == Copied::Aborted {
             return Ok(Copied::Aborted);
@@ -77,7 +77,7 @@ impl Copier<'_> {
             let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(STEP_SIZE);
             let copied = self.step(at, len)? as u64;
             if copied == 0 {
-                // The file has become shorter; whoever asks for its attributes will see it.
+                // The file has become shorter, as its attributes tell the caller.
                 break;
             }
             self.control.advance(copied);
@@ -99,8 +99,8 @@ impl Copier<'_> {
     fn step(&mut self, at: u64, len: usize) -> Result<usize, Errno> {
         if self.in_kernel {
             match transfer::copy_range(self.from, self.to, at, len) {
-                // Another filesystem, one that cannot, an old kernel, a sandbox (copy_file_range(2)).
-                // Some say 0 for what read(2) would give.
+                // Another filesystem, one that cannot copy, an old kernel, a sandbox
+                // (copy_file_range(2)). Some filesystems say 0 although read(2) has data.
                 Err(Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM)
                 | Ok(0) => {
                     self.in_kernel = false;

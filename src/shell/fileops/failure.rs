@@ -1,4 +1,4 @@
-//! Why a file operation failed, in the words of the one line that the log gets.
+//! Why a file operation failed, in the words that the log shows.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use crate::sys::Errno;
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What was tried, in one word, such as `open`.
+    /// The step that failed, in one word, such as `open`.
     pub op: &'static str,
-    /// On what.
+    /// The path that the step was about.
     pub path: Vec<u8>,
-    /// Why it did not work.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why something did not work.
+/// The reason of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The kernel says so.
+    /// A system call failed.
     Errno(Errno),
-    /// We will not, for this reason.
+    /// The daemon refuses, for this reason.
     Refused(&'static str),
-    /// The daemon ends and waits no longer.
+    /// The daemon is shutting down and has stopped waiting.
     Aborted,
 }
 
 impl Failure {
-    /// The kernel says no.
+    /// A system call failed.
     #[must_use]
     pub fn new(op: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
         Self { op, path: path.as_ref().to_vec(), why: Why::Errno(errno) }
     }
 
-    /// We say no.
+    /// The daemon refuses.
     #[must_use]
     pub fn refused(op: &'static str, path: impl AsRef<[u8]>, reason: &'static str) -> Self {
         Self { op, path: path.as_ref().to_vec(), why: Why::Refused(reason) }
     }
 
-    /// Whether the kernel said this.
+    /// Whether a system call failed with this error.
     #[must_use]
     pub fn is(&self, errno: Errno) -> bool {
         self.why == Why::Errno(errno)

@@ -1,9 +1,9 @@
 //! The threads that carry out file operations, and their queue.
 //!
-//! The loop submits operations and is woken by a bell when some have ended. The engine bounds how many
-//! are queued. They are begun in their order, but never one while another works on a path that is
-//! inside of its own, or around it. Threads are started when there is something to do for the first time, and wait for
-//! more without waking up.
+//! The reactor submits operations, and an event descriptor wakes it when some have ended. The engine
+//! bounds how many are queued. Operations start in their order, but none starts while another works on a
+//! path inside its own, or around it. A thread is started when an operation finds none that waits, and
+//! waits on a condition variable when the queue is empty.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,31 +11,32 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::control::Control;
-use super::grips::{Grips, Turn};
-use super::{Ground, carry_out};
+use super::dir_cache::{DirCache, Ticket};
+use super::execute::carry_out;
+use super::op_run::Shared;
 use crate::engine::JobId;
 use crate::engine::message::{Operation, OperationEnd};
 use crate::sys::eventfd::Bell;
 use crate::sys::{Errno, Error};
 
-/// What a thread's stack may hold: nothing here recurses, buffers are on the heap.
+/// Enough for a thread: no function here recurses, and buffers are on the heap.
 const STACK_SIZE: usize = 128 * 1024;
 
-/// The threads, as the loop sees them.
+/// The threads, as the reactor sees them.
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
-    /// Of operations that have been submitted and not been taken back or ended.
+    state: Arc<PoolState>,
+    /// Of the operations that were submitted, and have neither been withdrawn nor ended.
     controls: HashMap<JobId, Arc<Control>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PoolState {
     queue: Mutex<Queue>,
     wake: Condvar,
     ended: Mutex<Vec<(Box<Operation>, OperationEnd)>>,
     bell: Bell,
-    ground: Ground,
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -48,11 +49,11 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// The number of the newest.
+    /// The number of the operation that was submitted last.
     newest: u64,
     /// How many operations on directories have ended.
     trees: u64,
-    /// The paths of what is being carried out, by operation.
+    /// The operations that are being carried out, with their paths.
     running: Vec<(JobId, [Vec<u8>; 2])>,
     idle: usize,
     threads: usize,
@@ -67,8 +68,7 @@ fn paths(operation: &Operation) -> Paths<'_> {
     [&operation.source.path, &target.path]
 }
 
-/// Whether one works within what the other works on: a tree and what is in it, or two that have the
-/// same place.
+/// Whether one operation works on a path that is a path of the other, or inside one.
 fn overlap(one: Paths<'_>, other: Paths<'_>) -> bool {
     let within = |path: &[u8], tree: &[u8]| {
         path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -77,7 +77,7 @@ fn overlap(one: Paths<'_>, other: Paths<'_>) -> bool {
 }
 
 impl Queue {
-    /// Takes the first operation that overlaps with none that runs or that waits before it.
+    /// Takes the first operation that overlaps with none that runs and none that waits before it.
     fn pop(&mut self) -> Option<Waiting> {
         let running = || self.running.iter().map(|(_, [source, target])| [&source[..], &target[..]]);
         let is_free = |index: &usize| {
@@ -93,20 +93,20 @@ impl Queue {
 }
 
 impl Pool {
-    /// No thread yet.
+    /// A pool that has no thread yet.
     ///
     /// # Errors
     ///
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> Result<Self, Errno> {
-        let shared = Shared {
+        let state = PoolState {
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Mutex::default(),
             bell: Bell::new()?,
-            ground: Ground::default(),
+            shared: Shared::default(),
         };
-        Ok(Self { shared: Arc::new(shared), controls: HashMap::new() })
+        Ok(Self { state: Arc::new(state), controls: HashMap::new() })
     }
 
     /// Queues an operation; at most `threads_max` threads work at once.
@@ -115,19 +115,19 @@ impl Pool {
         let id = operation.id;
         self.controls.insert(id, Arc::clone(&control));
         let (is_wanted, threads) = {
-            let mut queue = lock(&self.shared.queue);
+            let mut queue = lock(&self.state.queue);
             queue.newest += 1;
             let number = queue.newest;
             queue.waiting.push_back(Waiting { operation, control, number });
             queue.threads_max = threads_max as usize;
             if queue.idle > 0 {
-                self.shared.wake.notify_one();
+                self.state.wake.notify_one();
             }
             (queue.waiting.len() > queue.idle && queue.threads < queue.threads_max, queue.threads)
         };
         if is_wanted {
             match self.start_thread() {
-                Ok(()) => lock(&self.shared.queue).threads += 1,
+                Ok(()) => lock(&self.state.queue).threads += 1,
                 Err(errno) if threads == 0 => self.fail(id, errno),
                 Err(_) => {}
             }
@@ -135,30 +135,29 @@ impl Pool {
     }
 
     fn start_thread(&self) -> Result<(), Errno> {
-        let shared = Arc::clone(&self.shared);
+        let state = Arc::clone(&self.state);
         let builder = thread::Builder::new().name("file worker".to_owned()).stack_size(STACK_SIZE);
-        let started = builder.spawn(move || shared.work());
+        let started = builder.spawn(move || state.work());
         started.map(drop).map_err(|error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw))
     }
 
-    /// There is not a single thread: the operation fails.
+    /// Lets an operation fail because there is no thread, and none can be started.
     fn fail(&mut self, id: JobId, errno: Errno) {
         let text = Error::new("start a thread", b"", errno).to_string();
         if let Some(operation) = self.withdraw(id) {
-            self.shared.end(operation, OperationEnd::Failed(text));
+            self.state.end(operation, OperationEnd::Failed(text));
         }
     }
 
-    /// Takes an operation back that no thread has begun. `None`: it is being carried out, or has
-    /// ended.
+    /// Takes back an operation that no thread has started. `None` if one has.
     pub fn withdraw(&mut self, job: JobId) -> Option<Box<Operation>> {
-        let mut queue = lock(&self.shared.queue);
+        let mut queue = lock(&self.state.queue);
         let index = queue.waiting.iter().position(|one| one.operation.id == job)?;
         self.controls.remove(&job);
         let taken = queue.waiting.remove(index);
-        // Another may have waited for just this one.
+        // Another operation may have waited for this one.
         if queue.idle > 0 && !queue.waiting.is_empty() {
-            self.shared.wake.notify_one();
+            self.state.wake.notify_one();
         }
         taken.map(|one| one.operation)
     }
@@ -170,16 +169,16 @@ impl Pool {
         }
     }
 
-    /// Bytes done and in all.
+    /// Bytes that were copied, and bytes in all.
     #[must_use]
     pub fn progress(&self, job: JobId) -> Option<(u64, u64)> {
         self.controls.get(&job).map(|control| control.progress())
     }
 
-    /// Those that have ended since this was last called.
+    /// The operations that have ended since the last call.
     pub fn ended(&mut self) -> Vec<(Box<Operation>, OperationEnd)> {
-        self.shared.bell.quiet();
-        let ended = std::mem::take(&mut *lock(&self.shared.ended));
+        self.state.bell.quiet();
+        let ended = std::mem::take(&mut *lock(&self.state.ended));
         for (operation, _) in &ended {
             self.controls.remove(&operation.id);
         }
@@ -188,27 +187,27 @@ impl Pool {
 }
 
 impl AsFd for Pool {
-    /// Readable when some have ended.
+    /// Readable when an operation has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.bell.as_fd()
+        self.state.bell.as_fd()
     }
 }
 
-impl Shared {
+impl PoolState {
     fn work(&self) {
-        let mut grips = Grips::default();
+        let mut cache = DirCache::default();
         let mut before = None;
-        while let Some(next) = self.next(before, &mut grips) {
+        while let Some(next) = self.next(before, &mut cache) {
             let Waiting { operation, control, .. } = next;
             before = Some((operation.id, operation.is_dir));
-            let end = carry_out(&operation, &control, &self.ground, &mut grips);
+            let end = carry_out(&operation, &control, &self.shared, &mut cache);
             self.end(operation, end);
         }
     }
 
-    /// The operation after the one `before`, which is known by its id and whether it was on a directory.
-    /// `None`: there are more threads than there should be, since a reload.
-    fn next(&self, before: Option<(JobId, bool)>, grips: &mut Grips) -> Option<Waiting> {
+    /// Waits for an operation. `before` is the one that this thread has just ended: its id, and whether it
+    /// was on a directory. `None` if a reload has reduced the number of threads.
+    fn next(&self, before: Option<(JobId, bool)>, cache: &mut DirCache) -> Option<Waiting> {
         let mut queue = lock(&self.queue);
         if let Some((id, is_dir)) = before {
             queue.running.retain(|(job, _)| *job != id);
@@ -221,14 +220,14 @@ impl Shared {
                 return None;
             }
             if let Some(next) = queue.pop() {
-                // What is left may have waited for just the one before.
+                // The other operations may have waited for the one that has ended.
                 if queue.idle > 0 && !queue.waiting.is_empty() {
                     self.wake.notify_one();
                 }
-                grips.turn = Turn { number: next.number, newest: queue.newest, trees: queue.trees };
+                cache.ticket = Ticket { number: next.number, newest: queue.newest, trees: queue.trees };
                 return Some(next);
             }
-            grips.release();
+            cache.clear();
             queue.idle += 1;
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
@@ -238,7 +237,7 @@ impl Shared {
     fn end(&self, operation: Box<Operation>, end: OperationEnd) {
         let mut ended = lock(&self.ended);
         ended.push((operation, end));
-        // One ring is enough for all that are taken together.
+        // One notification is enough for all that the reactor takes together.
         if ended.len() == 1 {
             self.bell.ring();
         }

@@ -1,4 +1,4 @@
-//! Removing: one thing, or a tree, deepest first.
+//! Removes a file, or a tree from its deepest directories up.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -10,10 +10,10 @@ use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::Kind;
 use crate::sys::{Errno, file};
 
-/// So often others may put something into a directory while it is being emptied.
+/// How often other processes may add entries to a directory while it is being emptied.
 const TRIES: usize = 16;
 
-/// Removes `name` from `dir`. A directory that is not empty only if `rec`.
+/// Removes `name` from `dir`; a directory that is not empty only if `rec`.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn remove(
         return file::remove(dir, name).map_err(|errno| Failure::new("delete", path, errno));
     }
     match file::remove_dir(dir, name) {
-        // POSIX allows both.
+        // POSIX allows both errors for a directory that is not empty.
         Err(Errno::ENOTEMPTY | Errno::EEXIST) if rec => {}
         Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
             return Err(Failure::refused("delete", path, "the directory is not empty (rec = yes allows it)"));
@@ -46,7 +46,7 @@ pub fn remove(
             outcome => return outcome.map_err(|errno| Failure::new("delete", path, errno)),
         }
     }
-    Err(Failure::refused("delete", path, "others keep putting something into it"))
+    Err(Failure::refused("delete", path, "other processes keep adding entries to it"))
 }
 
 /// Whether a tree can be removed: whether it holds no mount point and can be listed.
@@ -82,8 +82,8 @@ fn walk<'a>(
     Walk::new(top, "delete", path, control)
 }
 
-/// Removes what is in a directory. What others put into directories that were listed already makes
-/// those stay.
+/// Removes what is in a directory. A directory stays in which another process makes an entry after it was
+/// listed.
 fn empty(mut walk: Walk<'_>) -> Result<(), Failure> {
     loop {
         while let Some(entry) = walk.next_entry()? {

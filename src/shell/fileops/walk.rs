@@ -1,8 +1,8 @@
-//! Through a directory tree by descriptors: no symbolic link is followed, no mount point crossed,
-//! whatever others do to the tree meanwhile, and memory grows with its depth alone.
+//! Walks through a directory tree by descriptors. It follows no symbolic link and crosses no mount point,
+//! even if other processes change the tree meanwhile. Memory grows only with the tree's depth.
 //!
-//! The way down is a [`Chain`] of open directories. Only the last few stay open; a higher one is
-//! opened again through `..` and must be the same inode as before, or the walk ends.
+//! The way down is a [`Chain`] of open directories. Only the last few stay open. A higher one is opened
+//! again through `..`, and must be the same inode as before, or the walk ends.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
@@ -15,7 +15,7 @@ use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat};
 use crate::sys::{Errno, file};
 
-/// Directories of one chain that are open at once: two chains for each worker thread stay far below
+/// How many directories of one chain are open at once. Two chains for each worker thread stay far below
 /// the usual limit of 1,024 descriptors.
 const OPEN_MAX: usize = 32;
 
@@ -45,14 +45,14 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The last directory. An open chain never is empty.
+    /// The last directory.
     #[must_use]
     pub fn last(&self) -> BorrowedFd<'_> {
         let last = self.links.last().and_then(|link| link.fd.as_ref());
         last.expect("the last directory of a chain is open").as_fd()
     }
 
-    /// Which directory the last one is.
+    /// The identity of the last directory.
     #[must_use]
     pub fn last_id(&self) -> Option<FileId> {
         self.links.last().map(|link| link.id)
@@ -104,7 +104,7 @@ impl Chain {
 
 /// One name in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirEntry {
     /// Its name in [`Walk::dir`].
     pub name: CString,
     /// What it was when it was listed.
@@ -118,7 +118,7 @@ pub struct Walk<'a> {
     control: &'a Control,
     chain: Chain,
     /// What was listed of each directory and is still to come.
-    listed: Vec<VecDeque<Entry>>,
+    listed: Vec<VecDeque<DirEntry>>,
     buffer: Vec<u8>,
     /// Path of the directory the walk is in, and where the path of each on the way ends.
     path: Vec<u8>,
@@ -172,14 +172,14 @@ impl<'a> Walk<'a> {
     /// # Errors
     ///
     /// As `getdents(2)`; [`super::failure::Why::Aborted`].
-    pub fn next_entry(&mut self) -> Result<Option<Entry>, Failure> {
+    pub fn next_entry(&mut self) -> Result<Option<DirEntry>, Failure> {
         self.control.check(self.op, &self.path)?;
         let Self { chain, listed, buffer, .. } = self;
         let Some(waiting) = listed.last_mut() else { return Ok(None) };
         if waiting.is_empty() {
             let outcome = dir::list_some(chain.last(), buffer, |name, kind| {
                 // Names come from the kernel and hold no NUL.
-                waiting.push_back(Entry { name: CString::new(name).unwrap_or_default(), kind });
+                waiting.push_back(DirEntry { name: CString::new(name).unwrap_or_default(), kind });
             });
             // A buffer may hold nothing but `.` and `..`.
             match outcome {
@@ -250,43 +250,43 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What a tree holds, as far as it matters before something is done to it.
+/// What a tree holds, as far as an operation needs to know beforehand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct TreeTotals {
     /// Everything below the first directory.
     pub entries: u64,
     /// Bytes of its regular files.
     pub bytes: u64,
 }
 
-/// Goes through a whole tree and asks `judge` about everything in it but directories, so that an
-/// operation that cannot succeed ends before it has begun.
+/// Goes through a whole tree and calls `check` for everything in it except directories, so that an
+/// operation that cannot succeed ends before it has changed anything.
 ///
 /// # Errors
 ///
-/// What `judge` says; mount points; what cannot be listed.
+/// What `check` says; mount points; what cannot be listed.
 pub fn survey(
     mut walk: Walk<'_>,
-    mut judge: impl FnMut(&Entry, BorrowedFd<'_>, &[u8]) -> Result<Option<Stat>, Failure>,
-) -> Result<Census, Failure> {
-    let mut census = Census::default();
+    mut check: impl FnMut(&DirEntry, BorrowedFd<'_>, &[u8]) -> Result<Option<Stat>, Failure>,
+) -> Result<TreeTotals, Failure> {
+    let mut totals = TreeTotals::default();
     loop {
         while let Some(entry) = walk.next_entry()? {
-            census.entries += 1;
+            totals.entries += 1;
             if entry.kind == Kind::Directory {
                 walk.descend(&entry.name)?;
                 continue;
             }
             let path = walk.path_of(&entry.name);
-            if let Some(found) = judge(&entry, walk.dir(), &path)?
+            if let Some(found) = check(&entry, walk.dir(), &path)?
                 && found.kind == Kind::File
             {
-                // Sizes are anybody's word: a sparse file may claim all there is.
-                census.bytes = census.bytes.saturating_add(found.size);
+                // The sum can overflow: a sparse file may claim any size.
+                totals.bytes = totals.bytes.saturating_add(found.size);
             }
         }
         if walk.ascend()?.is_none() {
-            return Ok(census);
+            return Ok(totals);
         }
     }
 }
@@ -382,9 +382,9 @@ mod tests {
         fs::write(scratch.path().join("b"), "1").unwrap();
         let control = Control::default();
         let walk = || Walk::new(open(scratch.path()), "walk", b"", &control).unwrap();
-        let census =
+        let totals =
             survey(walk(), |entry, dir, _| Ok(Some(crate::sys::stat::stat_at(dir, &entry.name).unwrap())));
-        assert_eq!(census, Ok(Census { entries: 3, bytes: 6 }));
+        assert_eq!(totals, Ok(TreeTotals { entries: 3, bytes: 6 }));
         let refused = Failure::refused("walk", b"/d/a", "no");
         let outcome =
             survey(walk(), |_, _, path| if path == b"/d/a" { Err(refused.clone()) } else { Ok(None) });

@@ -1,13 +1,13 @@
-//! What follows when a tree has been moved: the rule's owner and modes on everything in it, or, after
-//! a copy to another filesystem, the end of the original.
+//! What follows when a tree has been moved: it gets the rule's owner and modes, or, after a copy to
+//! another filesystem, the source is removed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::Workshop;
 use super::attributes;
 use super::control::Control;
+use super::entry::Entry;
 use super::failure::Failure;
-use super::place::Spot;
+use super::op_run::OpRun;
 use super::walk::{Chain, Walk, survey};
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
@@ -16,35 +16,34 @@ use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
 use crate::sys::writer::{Writer, writer};
 
-/// While its contents are given their attributes, a directory is closed to everybody.
+/// The mode of a moved directory while what is in it gets its attributes: closed to all other users.
 const CLOSED: u32 = 0o700;
 
-/// Opens a tree that is to be moved, once it is known that the rule's attributes can be set on all
-/// of it.
+/// Checks that the rule's attributes can be set on everything in a tree, and returns its top, open.
 ///
 /// # Errors
 ///
 /// What [`attributes::check_links`] refuses; mount points; what cannot be listed.
-pub fn prepare(shop: &Workshop<'_>, from: &Spot) -> Result<OwnedFd, Failure> {
-    let path = shop.source_path();
+pub fn check_settable(run: &OpRun<'_>, from: &Entry) -> Result<OwnedFd, Failure> {
+    let path = run.source_path();
     let failed = |errno| Failure::new("open", path, errno);
     let top = open_child(from.dir(), &from.name).map_err(failed)?;
     let again = open_child(top.as_fd(), c".").map_err(failed)?;
-    survey(Walk::new(again, shop.verb, path, shop.control)?, |entry, dir, path| {
+    survey(Walk::new(again, run.verb, path, run.control)?, |entry, dir, path| {
         let found = stat_at(dir, &entry.name).map_err(|errno| Failure::new("stat", path, errno))?;
-        attributes::check_links(shop.rule, &found, shop.verb, path)?;
+        attributes::check_links(run.rule, &found, run.verb, path)?;
         Ok(Some(found))
     })?;
     Ok(top)
 }
 
-/// Closes a directory, so that nobody sees in it what is not finished.
+/// Closes a directory to all other users until everything in it has its attributes.
 ///
 /// # Errors
 ///
 /// EPERM, EROFS.
 pub fn close(held: &OwnedFd, path: &[u8]) -> Result<(), Failure> {
-    // Its owner could open it again. Without the right to change that, it is ours anyway.
+    // The owner could change the mode again. A daemon without the right to change owners owns it anyway.
     match file::set_owner(held.as_fd(), Some(file::own_uid()), None) {
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(Failure::new("chown", path, errno)),
@@ -53,16 +52,21 @@ pub fn close(held: &OwnedFd, path: &[u8]) -> Result<(), Failure> {
 }
 
 /// Sets the rule's attributes on everything in a tree that has been moved, and last on its top, which
-/// is as `was` said before it was closed.
+/// was `was` before it was closed.
 ///
 /// # Errors
 ///
-/// EPERM and the like; what others have put into the tree meanwhile is refused as before.
-pub fn settle(shop: &Workshop<'_>, top: OwnedFd, held: BorrowedFd<'_>, was: &Stat) -> Result<(), Failure> {
-    // Half way is no place to stop, also when the daemon ends.
+/// EPERM and the like; refuses what [`check_settable`] would have refused.
+pub fn set_attributes(
+    run: &OpRun<'_>,
+    top: OwnedFd,
+    held: BorrowedFd<'_>,
+    was: &Stat,
+) -> Result<(), Failure> {
+    // The daemon's shutdown does not stop this half way.
     let control = Control::default();
-    let mut walk = Walk::new(top, shop.verb, shop.target_path(), &control)?;
-    // It was surveyed through another descriptor, but may be listed from anywhere.
+    let mut walk = Walk::new(top, run.verb, run.target_path(), &control)?;
+    // The check has read the listing through a duplicate of the descriptor.
     walk.rewind()?;
     loop {
         while let Some(entry) = walk.next_entry()? {
@@ -73,36 +77,36 @@ pub fn settle(shop: &Workshop<'_>, top: OwnedFd, held: BorrowedFd<'_>, was: &Sta
             let path = walk.path_of(&entry.name);
             let held = within(walk.dir(), &entry.name, Purpose::Hold)
                 .map_err(|errno| Failure::new("open", &path, errno))?;
-            set(shop, held.as_fd(), &path)?;
+            set(run, held.as_fd(), &path)?;
         }
         if walk.depth() == 1 {
-            return attributes::reopen(shop.rule, held, was, shop.target_path());
+            return attributes::reopen(run.rule, held, was, run.target_path());
         }
-        set(shop, walk.dir(), walk.dir_path())?;
+        set(run, walk.dir(), walk.dir_path())?;
         walk.ascend()?;
     }
 }
 
-fn set(shop: &Workshop<'_>, held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Failure> {
+fn set(run: &OpRun<'_>, held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Failure> {
     let found = stat(held).map_err(|errno| Failure::new("stat", path, errno))?;
-    // This operation has the top already, so it must not wait.
-    let Some(_taken) = shop.ground.busy.take(found.id) else {
-        return Err(Failure::refused(shop.verb, path, "another operation works on it"));
+    // This operation has locked the top, so it must not wait for another lock.
+    let Some(_lock) = run.shared.inode_locks.try_lock(found.id) else {
+        return Err(Failure::refused(run.verb, path, "another operation works on it"));
     };
-    attributes::check_links(shop.rule, &found, shop.verb, path)?;
-    attributes::set(shop.rule, held, &found, path)
+    attributes::check_links(run.rule, &found, run.verb, path)?;
+    attributes::set(run.rule, held, &found, path)
 }
 
-/// Removes a tree, which must still be `id`, as far as the copy at `spot` holds the same: what was added
-/// or changed since it was copied stays. `times`: the copy has the times of the original.
+/// Removes a tree, which must still be `id`, as far as the copy at `to` holds the same: what was added
+/// or changed since it was copied stays. `times`: the copy has the times of the source.
 ///
 /// # Errors
 ///
 /// That something stays, or cannot be removed.
 pub fn remove_copied(
-    from: &Spot,
+    from: &Entry,
     id: FileId,
-    spot: &Spot,
+    to: &Entry,
     times: bool,
     path: &[u8],
     control: &Control,
@@ -112,7 +116,7 @@ pub fn remove_copied(
     if stat(top.as_fd()).map_err(failed)?.id != id {
         return Err(Failure::refused("delete", path, "it was replaced meanwhile"));
     }
-    let copy = open_child(spot.dir(), &spot.name).map_err(failed)?;
+    let copy = open_child(to.dir(), &to.name).map_err(failed)?;
     let mut walk = Walk::new(top, "delete", path, control)?;
     let mut copies = Chain::new(copy).map_err(failed)?;
     let mut changed = None;
@@ -132,7 +136,7 @@ pub fn remove_copied(
             let stats = (stat_at(walk.dir(), &entry.name), stat_at(copies.last(), &entry.name));
             let removed = match stats {
                 (Err(Errno::ENOENT), _) => Ok(()),
-                // What somebody writes from now on would be lost.
+                // What a process writes to it from now on would be lost.
                 (Ok(one), Ok(other))
                     if is_same(&one, &other, times)
                         && writer(walk.dir(), &entry.name) != Ok(Writer::Somebody) =>
@@ -169,10 +173,11 @@ fn remove_emptied(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: Vec<u8>, cha
     }
 }
 
-/// What filesystems round times down to: FAT, those that know seconds only, exFAT, UDF, NTFS and SMB.
+/// The units to which filesystems round times down: FAT, those that store seconds, exFAT, UDF, NTFS and
+/// SMB.
 const GRAINS_NS: [i64; 5] = [2_000_000_000, 1_000_000_000, 10_000_000, 1_000, 100];
 
-/// Whether a copy is still what the original is.
+/// Whether the copy of an entry is still equal to its original, as far as kind, size and time tell.
 fn is_same(original: &Stat, copy: &Stat, times: bool) -> bool {
     if original.kind != copy.kind {
         return false;
@@ -183,7 +188,7 @@ fn is_same(original: &Stat, copy: &Stat, times: bool) -> bool {
     original.size == copy.size && (!times || is_same_time(original.mtime_ns, copy.mtime_ns))
 }
 
-/// Whether a copy's time is the original's, as exact as its filesystem keeps it.
+/// Whether a copy's time is the original's, as exactly as the copy's filesystem stores it.
 fn is_same_time(original_ns: i64, copy_ns: i64) -> bool {
     let grain_ns = GRAINS_NS.into_iter().find(|grain| copy_ns % grain == 0).unwrap_or(1);
     (0..grain_ns).contains(&original_ns.saturating_sub(copy_ns))

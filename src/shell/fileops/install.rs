@@ -1,0 +1,147 @@
+//! Gives the destination's name to what is complete, and finds out beforehand whether that can be done.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::entry::Entry;
+use super::failure::Failure;
+use super::op_run::OpRun;
+use super::private::{NEW, PrivateDir};
+use super::remove::check_removable;
+use super::replaced::Replaced;
+use crate::sys::Errno;
+use crate::sys::dir::open_child;
+use crate::sys::file::{self, Existing};
+use crate::sys::stat::{Kind, Stat, stat_at};
+use crate::sys::writer::{Writer, writer};
+
+const FILE_BY_DIRECTORY: &str = "a file is in the way, and only directories are replaced by directories";
+const DIRECTORY_BY_FILE: &str = "a directory is in the way, and only files are replaced by files";
+
+impl OpRun<'_> {
+    /// Whether the destination's name is free or may be replaced. The operation asks before it does any
+    /// work; the rename itself decides.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST; refuses what cannot be replaced.
+    pub fn check_free(&self, to: &Entry, found: &Stat) -> Result<(), Failure> {
+        let there = match stat_at(to.dir(), &to.name) {
+            Err(Errno::ENOENT) => return Ok(()),
+            outcome => outcome.map_err(|errno| Failure::new("stat", self.target_path(), errno))?,
+        };
+        if there.id == found.id {
+            return Err(Failure::refused(self.verb, self.target_path(), "that is the source itself"));
+        }
+        if !self.rule.replace {
+            return Err(Failure::new(self.verb, self.target_path(), Errno::EEXIST));
+        }
+        match (found.kind == Kind::Directory, there.kind == Kind::Directory) {
+            (true, false) => Err(Failure::refused(self.verb, self.target_path(), FILE_BY_DIRECTORY)),
+            (false, true) => Err(Failure::refused(self.verb, self.target_path(), DIRECTORY_BY_FILE)),
+            (true, true) => check_removable(to.dir(), &to.name, self.target_path(), self.control),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// A failed rename. EEXIST is about the destination, all else about the source.
+    #[must_use]
+    pub fn failed_rename(&self, errno: Errno) -> Failure {
+        let path = if errno == Errno::EEXIST { self.target_path() } else { self.source_path() };
+        Failure::new(self.verb, path, errno)
+    }
+
+    /// Renames what was made in a private directory to the destination's name.
+    ///
+    /// # Errors
+    ///
+    /// As `rename(2)`; nothing has changed then.
+    pub fn install(&mut self, private: &PrivateDir<'_>, found: &Stat, to: &Entry) -> Result<(), Failure> {
+        let (dir, name) = (private.dir(), NEW);
+        wait_closed(dir, name, found);
+        if !self.rule.replace {
+            return rename_new(dir, name, to).map_err(|errno| self.failed_rename(errno));
+        }
+        match file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if found.kind == Kind::Directory => {}
+            outcome => return outcome.map_err(|errno| self.failed_rename(errno)),
+        }
+        // Where the filesystem can exchange two names, this is one step. The old tree then is in the
+        // private directory, which is cleared.
+        match file::rename(dir, name, to.dir(), &to.name, Existing::Exchange) {
+            Ok(()) => {
+                let removed = private.clear();
+                self.note_left(removed);
+                return Ok(());
+            }
+            Err(Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(errno) => return Err(self.failed_rename(errno)),
+        }
+        let replaced = Replaced::set_aside(to.borrowed(), self.target_path())?;
+        if let Err(errno) = file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
+            replaced.put_back();
+            return Err(self.failed_rename(errno));
+        }
+        let removed = replaced.remove();
+        self.note_left(removed);
+        Ok(())
+    }
+
+    /// Waits until the destination's name is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As `fsync(2)`.
+    pub fn sync_dir(&self, to: &Entry) -> Result<(), Failure> {
+        let outcome = open_child(to.dir(), c".").and_then(|dir| file::sync(dir.as_fd()));
+        match outcome {
+            // A filesystem that cannot, or a directory that may be written but not read.
+            Ok(()) | Err(Errno::EINVAL | Errno::EACCES) => Ok(()),
+            Err(errno) => Err(Failure::new("fsync", self.target_path(), errno)),
+        }
+    }
+}
+
+/// Waits until no process holds the copy open for writing. The daemon has closed it, but a child that
+/// another thread is starting holds all descriptors until it executes its program. Without this wait the
+/// child's close would make an `IN_CLOSE_WRITE` under the destination's name.
+fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
+    /// Far longer than an `execve(2)` takes. If it is not enough, one event too many is seen.
+    const ROUNDS: usize = 10_000;
+    for _ in 0..ROUNDS {
+        if found.kind != Kind::File || writer(dir, name) != Ok(Writer::Somebody) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Renames something to a name that must be free.
+///
+/// Where the filesystem cannot check that in the rename (EINVAL), a file is linked and then unlinked,
+/// which has the same effect. Where it has no links either, only a check beforehand protects an entry
+/// that another process makes at the same moment.
+///
+/// # Errors
+///
+/// EEXIST, and what else `rename(2)` says.
+pub fn rename_new(dir: BorrowedFd<'_>, name: &CStr, to: &Entry) -> Result<(), Errno> {
+    match file::rename(dir, name, to.dir(), &to.name, Existing::Keep) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {}
+        outcome => return outcome,
+    }
+    let found = stat_at(dir, name)?;
+    match stat_at(to.dir(), &to.name) {
+        Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno),
+        Ok(_) => return Err(Errno::EEXIST),
+    }
+    if found.kind != Kind::Directory {
+        match file::link(dir, name, to.dir(), &to.name) {
+            Ok(()) => return file::remove(dir, name),
+            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    file::rename(dir, name, to.dir(), &to.name, Existing::Replace)
+}
