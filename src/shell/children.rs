@@ -16,8 +16,8 @@ use super::log::Log;
 use super::notify::VARIABLES;
 use super::reactor::{Reactor, Source, Token};
 use crate::config::{Output, Run};
-use crate::engine::message::{Job, Signal, StartError};
-use crate::engine::{JobId, WorkerId};
+use crate::engine::message::{Signal, StartChild, StartError};
+use crate::engine::{TaskId, WorkerId};
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
 use crate::sys::process::{self, Pid, Sig};
@@ -38,7 +38,7 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Child {
     /// One task.
-    Task(JobId),
+    Task(TaskId),
     /// The tasks of a worker.
     Worker(WorkerId),
 }
@@ -118,19 +118,19 @@ impl Children {
         })
     }
 
-    /// Starts a job's child.
+    /// Starts a task's child.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub fn start(&mut self, reactor: &mut Reactor, job: &Job) -> Result<(), StartError> {
+    pub fn start(&mut self, reactor: &mut Reactor, child: &StartChild) -> Result<(), StartError> {
         let program = Program {
-            child: Child::Task(job.id),
-            argv: &job.argv,
-            env: &job.env,
-            run: &job.run,
-            logname: &job.logname,
-            label: ("task_id", job.id.task_id().to_string()),
+            child: Child::Task(child.task),
+            argv: &child.argv,
+            env: &child.env,
+            run: &child.run,
+            logname: &child.logname,
+            label: ("task_id", child.task.number().to_string()),
             stdin: None,
             stdout: None,
         };

@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::reactor::{Reactor, Source, Token};
-use crate::engine::message::{AnswerEnd, Question};
+use crate::engine::message::{Question, ReplyEnd};
 use crate::record::Level;
 use crate::rows::Rows;
 use crate::sys::epoll::Interest;
@@ -199,7 +199,7 @@ impl Control {
         }
         if let Some(why) = refusal {
             // Best effort: whoever does not get it sees the connection closed.
-            let _ = (&socket).write(&last_row(&AnswerEnd::Refused(why.to_owned())));
+            let _ = (&socket).write(&last_row(&ReplyEnd::Refused(why.to_owned())));
             return;
         }
         let key = self.next_key;
@@ -218,7 +218,7 @@ impl Control {
         }
     }
 
-    /// What a client asks for, once it has said so; to be answered with [`Control::answer`].
+    /// What a client asks for, once it has said so; to be answered with [`Control::reply`].
     pub fn read(&mut self, reactor: &mut Reactor, key: u32, now: Millis) -> Option<Request> {
         let client = self.clients.iter_mut().find(|client| client.key == key)?;
         let Stage::Asking(request) = &mut client.stage else { return None };
@@ -242,18 +242,18 @@ impl Control {
         match parsed {
             Ok(request) => Some(request),
             Err(why) => {
-                self.answer(reactor, key, Rows::default(), AnswerEnd::Refused(why.to_owned()), now);
+                self.reply(reactor, key, Rows::default(), ReplyEnd::Refused(why.to_owned()), now);
                 None
             }
         }
     }
 
     /// Sends a piece of an answer, or as much of it as there is room for.
-    pub fn answer(&mut self, reactor: &mut Reactor, key: u32, rows: Rows, end: AnswerEnd, now: Millis) {
+    pub fn reply(&mut self, reactor: &mut Reactor, key: u32, rows: Rows, end: ReplyEnd, now: Millis) {
         let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else { return };
         let mut piece = rows.into_bytes();
         piece.extend(last_row(&end));
-        let next = if let AnswerEnd::More(question) = end { Some(question) } else { None };
+        let next = if let ReplyEnd::More(question) = end { Some(question) } else { None };
         if matches!(client.stage, Stage::Asking(_)) {
             // From here on only room to write is of interest.
             reactor.remove(client.token, &client.socket);
@@ -315,12 +315,12 @@ impl Drop for Control {
 }
 
 /// The row that ends a piece: nothing when more follows.
-fn last_row(end: &AnswerEnd) -> Vec<u8> {
+fn last_row(end: &ReplyEnd) -> Vec<u8> {
     let mut rows = Rows::default();
     match end {
-        AnswerEnd::Done => rows.push("ok", &[]),
-        AnswerEnd::More(_) => {}
-        AnswerEnd::Refused(why) => rows.push("refused", &[("why", why.into())]),
+        ReplyEnd::Done => rows.push("ok", &[]),
+        ReplyEnd::More(_) => {}
+        ReplyEnd::Refused(why) => rows.push("refused", &[("why", why.into())]),
     }
     rows.into_bytes()
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use rinotifyd::config::Config;
 use rinotifyd::engine::message::{
-    Effect, Entry, EntryKind, Input, Item, Job, List, Operation, OperationDone, OperationEnd, Scan,
-    ScanError, Seen, Signal, StartError,
+    Effect, Entry, EntryKind, Input, Item, List, Operation, OperationDone, OperationEnd, Scan, ScanError,
+    Seen, Signal, StartChild, StartError,
 };
-use rinotifyd::engine::{Engine, JobId, Options};
+use rinotifyd::engine::{Engine, Options, TaskId};
 use rinotifyd::event::{self, EventKind};
 use rinotifyd::record::Record;
 use rinotifyd::types::{ExitStatus, Millis};
@@ -39,19 +39,19 @@ pub enum Happening {
         id: u64,
     },
     Started {
-        job: JobId,
+        job: TaskId,
         path: Vec<u8>,
         scheduler: String,
     },
     NotStarted {
-        job: JobId,
+        job: TaskId,
         temporary: bool,
     },
     Signaled {
-        job: JobId,
+        job: TaskId,
         signal: Signal,
     },
-    Ended(JobId),
+    Ended(TaskId),
     /// A worker without answers has read the line of this task.
     Consumed(u64),
     /// A worker has answered for this task.
@@ -86,8 +86,8 @@ pub struct Shell {
     effects: Vec<Effect>,
     pub programs: Programs,
     /// When the children end by themselves.
-    pub jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
-    operations: BTreeMap<JobId, Underway>,
+    pub jobs: BTreeMap<TaskId, (Millis, ExitStatus)>,
+    operations: BTreeMap<TaskId, Underway>,
     /// No operation begins before one that was asked for earlier.
     last_begin: Millis,
     /// How long a child or an operation runs at most.
@@ -228,13 +228,13 @@ impl Shell {
 
     pub fn tick(&mut self) {
         self.programs_act();
-        let over: Vec<JobId> =
+        let over: Vec<TaskId> =
             self.jobs.iter().filter(|(_, (end, _))| *end <= self.now).map(|(job, _)| *job).collect();
         for job in over {
             let Some((_, status)) = self.jobs.remove(&job) else { continue };
             self.happens(Happening::Ended(job));
             let queued = self.kernel().queued();
-            self.input(Input::Ended { job, status, queued });
+            self.input(Input::Ended { task: job, status, queued });
         }
         self.tick_operations();
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
@@ -245,7 +245,7 @@ impl Shell {
     }
 
     fn tick_operations(&mut self) {
-        let jobs: Vec<JobId> = self.operations.keys().copied().collect();
+        let jobs: Vec<TaskId> = self.operations.keys().copied().collect();
         for job in jobs {
             let now = self.now;
             let Some(one) = self.operations.get_mut(&job) else { continue };
@@ -261,7 +261,7 @@ impl Shell {
     }
 
     /// It ends as it was to end, or in another way.
-    fn end_operation(&mut self, job: JobId, end: Option<OperationEnd>) {
+    fn end_operation(&mut self, job: TaskId, end: Option<OperationEnd>) {
         let Some(one) = self.operations.remove(&job) else { return };
         if one.begun {
             self.happens(Happening::Ended(job));
@@ -279,12 +279,12 @@ impl Shell {
         } else {
             OperationEnd::Done(OperationDone::default())
         };
-        let job = operation.id;
+        let job = operation.task;
         let known = self.operations.insert(job, Underway { operation, begins, ends, begun: false, end });
         assert!(known.is_none(), "{job:?} was begun twice");
     }
 
-    fn withdraw(&mut self, job: JobId, end: OperationEnd) {
+    fn withdraw(&mut self, job: TaskId, end: OperationEnd) {
         if self.operations.get(&job).is_some_and(|one| !one.begun) {
             self.end_operation(job, Some(end));
         }
@@ -332,8 +332,8 @@ impl Shell {
             Effect::Log(record) => self.listen(&record),
             Effect::Scan(scan) => self.scan(&scan),
             Effect::Unwatch(wd) => self.world.unwatch(wd),
-            Effect::Start(job) => self.begin(&job),
-            Effect::Signal { job, signal } => {
+            Effect::Start(child) => self.begin(&child),
+            Effect::Signal { task: job, signal } => {
                 self.happens(Happening::Signaled { job, signal });
                 if let Some((end, status)) = self.jobs.get_mut(&job) {
                     let (number, lag) = if signal == Signal::Kill { (9, 0) } else { (15, 7_000) };
@@ -350,9 +350,9 @@ impl Shell {
                     one.end = OperationEnd::Aborted("told to end".to_owned());
                 }
             }
-            Effect::Measure { job, asked_for } => {
+            Effect::Measure { task: job, asked_for } => {
                 if self.operations.contains_key(&job) {
-                    self.step(Input::Measured { job, done: 1, total: 2, asked_for });
+                    self.step(Input::Measured { task: job, done: 1, total: 2, asked_for });
                 }
             }
             Effect::StartWorker(start) => self.start_program(*start),
@@ -361,7 +361,7 @@ impl Shell {
             Effect::SignalWorker { worker, signal } => self.programs.signal(worker, signal),
             Effect::Ready => self.ready = true,
             Effect::Exit => self.exited = true,
-            Effect::Answer(_) | Effect::Levels(_) | Effect::Explain(_) => {}
+            Effect::Reply(_) | Effect::Levels(_) | Effect::Explain(_) => {}
         }
     }
 
@@ -383,20 +383,20 @@ impl Shell {
         }
     }
 
-    fn begin(&mut self, job: &Job) {
+    fn begin(&mut self, child: &StartChild) {
         if self.faults.start > 0 && self.rng.one_in(self.faults.start) {
             let temporary = self.rng.one_in(2);
-            self.happens(Happening::NotStarted { job: job.id, temporary });
+            self.happens(Happening::NotStarted { job: child.task, temporary });
             let error = StartError { temporary, text: "no".to_owned() };
-            self.step(Input::NotStarted { job: job.id, error });
+            self.step(Input::NotStarted { task: child.task, error });
             return;
         }
-        let (path, scheduler) = (job.argv[0].as_bytes().to_vec(), job.logname.to_string());
-        self.happens(Happening::Started { job: job.id, path, scheduler });
+        let (path, scheduler) = (child.argv[0].as_bytes().to_vec(), child.logname.to_string());
+        self.happens(Happening::Started { job: child.task, path, scheduler });
         let end = self.now + self.rng.below(self.job_ms_max) as Millis;
-        let known = self.jobs.insert(job.id, (end, ExitStatus::Exited(0)));
-        assert!(known.is_none(), "{:?} was started twice", job.id);
-        self.step(Input::Started { job: job.id });
+        let known = self.jobs.insert(child.task, (end, ExitStatus::Exited(0)));
+        assert!(known.is_none(), "{:?} was started twice", child.task);
+        self.step(Input::Started { task: child.task });
     }
 
     // As src/shell/scan.rs.

@@ -1,0 +1,674 @@
+//! The tasks: told events in, effects out.
+//!
+//! This file is the way of a task, from top to bottom: [`Audience::told`] schedules it,
+//! [`Tasks::dispatch`] starts it when there is room, and the shell's answers end it.
+//!
+//! The other files, each using only those above it:
+//! `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
+//! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
+//! command line), `operations` (file operations), `workers/` (programs that are kept running).
+
+mod command;
+mod ending;
+mod operations;
+mod rules;
+mod schedule;
+mod step;
+mod table;
+mod workers;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::config::{Action, Config, Run, Scheduler, Trigger};
+use crate::engine::context::{Context, Phase, Timer};
+use crate::engine::ids::{NodeId, TaskId, WorkerId};
+use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
+use crate::engine::store::wheel::TimerId;
+use crate::engine::told::{Audience, AwaitedFile, Told};
+use crate::engine::watcher::places::Places;
+use crate::record::Level;
+use crate::rows::{Rows, Value};
+use crate::template::Values;
+use crate::types::{ExitStatus, Millis};
+use command::{argv, environment, printable};
+use ending::Moment;
+use operations::OPERATIONS_MAX;
+use step::{TaskStep, seconds};
+use table::{Runner, State, Table};
+pub use workers::KILL_AFTER_MS;
+pub use workers::protocol;
+use workers::{Outcome, TaskEnd, Workers};
+
+/// More waiting and ready tasks than this, and the event queue is left to the kernel: about
+/// 200 MiB, which a machine that has so much to do can spare and a small one cannot exceed.
+pub const TASKS_MAX: usize = 1 << 20;
+
+/// The pause after a child could not be started for want of something, doubled up to the last.
+const START_PAUSE_FIRST_MS: Millis = 100;
+const START_PAUSE_LAST_MS: Millis = 10_000;
+
+/// The room that turns told events into work.
+#[derive(Debug)]
+pub struct Tasks {
+    table: Table,
+    /// By scheduler, if it starts a process for each task: shared with the children that are started.
+    runs: Vec<Option<Arc<Run>>>,
+    workers: Workers,
+    /// File operations that go on though their scheduler was removed.
+    orphans: usize,
+    /// Where the last event ends that was told.
+    position: u64,
+    /// No child is started before this timer runs out; and how often in a row that was so.
+    start_pause: Option<TimerId>,
+    start_failures: u32,
+}
+
+impl Audience for Tasks {
+    fn told(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, event: &Told<'_>) {
+        let map = &cx.config.event_maps[event.watch.of(cx.config).event_map];
+        for trigger in map.triggers(event.kind) {
+            match *trigger {
+                Trigger::Schedule(sched) => self.step(cx, places).schedule(sched, event),
+                Trigger::Cancel(sched) => self.step(cx, places).cancel(sched, event),
+            }
+        }
+    }
+
+    fn left(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, dirs: &[NodeId], why: &str) {
+        for id in self.table.select_in(dirs, table::Task::waits) {
+            let message = format!("task cancelled: its directory left: {why}");
+            self.step(cx, places).remove(id, Level::Warning, &message);
+        }
+    }
+
+    fn waiting_in(&self, dirs: &[NodeId]) -> Vec<AwaitedFile> {
+        let tasks = self.table.select_in(dirs, table::Task::waits);
+        let subjects = tasks.iter().filter_map(|id| self.table.get(*id)).map(|task| &task.subject);
+        let mut known = HashSet::new();
+        let first = subjects.filter(|subject| known.insert((subject.node, &subject.name)));
+        first.map(|one| AwaitedFile { dir: one.node, name: one.name.clone(), is_dir: one.is_dir }).collect()
+    }
+
+    fn passed(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, position: u64) {
+        self.position = position;
+        self.step(cx, places).forget_ended(position);
+    }
+}
+
+/// The number of each scheduler, by its name.
+fn index_by_name(schedulers: &[Scheduler]) -> HashMap<&str, usize> {
+    schedulers.iter().enumerate().map(|(index, scheduler)| (scheduler.name.as_str(), index)).collect()
+}
+
+fn runs(config: &Config) -> Vec<Option<Arc<Run>>> {
+    config.schedulers.iter().map(|one| one.action.run().cloned().map(Arc::new)).collect()
+}
+
+fn runner(scheduler: &Scheduler) -> Runner {
+    match scheduler.action {
+        Action::Shell { .. } | Action::Exec { .. } => Runner::Child,
+        Action::Files { .. } => Runner::Operation,
+        Action::Worker(_) => Runner::Worker,
+    }
+}
+
+fn runners(config: &Config) -> Vec<Runner> {
+    config.schedulers.iter().map(runner).collect()
+}
+
+impl Tasks {
+    /// No task yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let mut table = Table::default();
+        table.renumber(&runners(config), |_| None);
+        Self {
+            table,
+            runs: runs(config),
+            workers: Workers::new(config),
+            orphans: 0,
+            position: 0,
+            start_pause: None,
+            start_failures: 0,
+        }
+    }
+
+    fn step<'a, 'b, 'c>(
+        &'a mut self,
+        cx: &'a mut Context<'b>,
+        places: &'a mut Places<'c>,
+    ) -> TaskStep<'a, 'b, 'c> {
+        TaskStep { table: &mut self.table, cx, places }
+    }
+
+    /// The moment of an end that caused no event.
+    fn now(&self) -> Moment {
+        Moment { mark: self.position, position: self.position }
+    }
+
+    fn moment(&self, mark: u64) -> Moment {
+        Moment { mark, position: self.position }
+    }
+
+    /// Starts the workers that run without a task.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        self.workers.start_eager(cx);
+    }
+
+    /// One of the tasks' timers ran out.
+    pub fn on_timer(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, timer: Timer) {
+        match timer {
+            Timer::Delay(slot) => {
+                if let Some(id) = self.table.by_slot(slot) {
+                    self.step(cx, places).make_ready(id);
+                }
+            }
+            Timer::Timeout(slot) => self.on_timeout(cx, places, slot),
+            Timer::Progress(slot) => self.step(cx, places).on_progress_timer(slot),
+            Timer::Resume => self.start_pause = None,
+            Timer::Worker(number) => self.workers.on_timer(cx, number),
+            Timer::Workers(sched) => self.workers.on_pause_over(cx, sched),
+            _ => {}
+        }
+    }
+
+    /// Starts ready tasks while there is room.
+    pub fn dispatch(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
+        if self.start_pause.is_some() || matches!(cx.phase, Phase::Terminating | Phase::Killing) {
+            return;
+        }
+        while let Some(id) = self.first_ready(cx) {
+            self.table.set_state(id, State::Running);
+            let Some(task) = self.table.get(id) else { return };
+            let sched = usize::from(task.sched);
+            match &cx.config.schedulers[sched].action {
+                Action::Files { rules } => {
+                    let position = self.position;
+                    self.step(cx, places).start_operation(id, rules, position);
+                }
+                Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
+                    self.start_run(cx, places, id, sched);
+                }
+            }
+        }
+    }
+
+    /// The next task that may run. Children, file operations and workers have limits of their own.
+    fn first_ready(&self, cx: &Context<'_>) -> Option<TaskId> {
+        let max_jobs = match cx.config.daemon.max_jobs {
+            0 => cx.options.default_max_jobs,
+            max_jobs => max_jobs,
+        } as usize;
+        self.table.first_ready(|sched, running| {
+            let sched = usize::from(sched);
+            let Scheduler { action, max_jobs: own_max, .. } = &cx.config.schedulers[sched];
+            let own_max = *own_max as usize;
+            let has_room = own_max == 0 || running < own_max;
+            match action {
+                Action::Files { .. } => has_room && self.table.running_by(Runner::Operation) < OPERATIONS_MAX,
+                Action::Shell { .. } | Action::Exec { .. } => {
+                    has_room && self.table.running_by(Runner::Child) < max_jobs
+                }
+                Action::Worker(worker) => {
+                    let max = if own_max == 0 { max_jobs } else { own_max };
+                    self.workers.have_room(sched, worker, running, max)
+                }
+            }
+        })
+    }
+
+    /// A command or a worker gets its task.
+    fn start_run(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, sched: usize) {
+        let scheduler = &cx.config.schedulers[sched];
+        let Some(task) = self.table.get(id) else { return };
+        let subject = &task.subject;
+        let path = places.path(subject.node, &subject.name);
+        let values = Values {
+            kind: subject.kind,
+            path: &path,
+            src_path: subject.src_path.as_deref().unwrap_or_default(),
+            task_id: task.id,
+            is_dir: subject.is_dir,
+        };
+        let argv = argv(&scheduler.action, &values);
+        let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
+        let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
+        let now = self.now();
+        let mut step = self.step(cx, places);
+        if step.cx.options.dry_run {
+            step.explain_start(id);
+            let mut fields = vec![("command", printable(&argv))];
+            fields.extend(line.map(|line| ("line", line.trim_ascii_end().to_vec())));
+            step.log(Level::Info, id, "dry run", &fields);
+            return step.end(id, now);
+        }
+        step.log(Level::Info, id, "start task", &[]);
+        if line.is_none() {
+            step.log(Level::Debug, id, "command", &[("command", printable(&argv))]);
+        }
+        if scheduler.timeout_ms > 0 {
+            step.set_run_timer(id, scheduler.timeout_ms, Timer::Timeout(id.slot));
+        }
+        step.note_start(id);
+        if let Some(line) = line {
+            return self.workers.hand(cx, id, sched, line);
+        }
+        let Some(run) = self.runs[sched].clone() else { return };
+        let logname = scheduler.logname.clone();
+        cx.effects.push(Effect::Start(Box::new(StartChild { task: id, argv, env, run, logname })));
+    }
+
+    /// A child was started.
+    pub fn on_started(&mut self) {
+        self.start_failures = 0;
+    }
+
+    /// A child could not be started.
+    pub fn on_not_started(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        id: TaskId,
+        error: &StartError,
+    ) {
+        let now = self.now();
+        let text = ("error", error.text.clone().into_bytes());
+        let mut step = self.step(cx, places);
+        step.cancel_run_timer(id);
+        if !error.temporary {
+            step.cx.counters.failed += 1;
+            step.log(Level::Error, id, "task failed: cannot start the command", &[text]);
+            return step.end(id, now);
+        }
+        // It keeps its turn; only the moment is wrong.
+        let rank = step.table.first_rank();
+        step.put_back(id, rank);
+        if self.start_pause.is_none() {
+            let pause = START_PAUSE_LAST_MS.min(START_PAUSE_FIRST_MS << self.start_failures.min(16));
+            self.start_failures += 1;
+            self.start_pause = Some(cx.timer_in(pause, Timer::Resume));
+            let message = "cannot start the command now; trying again";
+            self.step(cx, places).log(Level::Warning, id, message, &[text, ("delay", seconds(pause))]);
+        }
+    }
+
+    /// A child has ended. `mark` is the end of what was queued then.
+    pub fn on_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        id: TaskId,
+        status: ExitStatus,
+        mark: u64,
+    ) {
+        let result =
+            if status.success() { Ok(()) } else { Err(vec![("result", status.to_string().into_bytes())]) };
+        let moment = self.moment(mark);
+        self.step(cx, places).finish(id, result, moment);
+    }
+
+    /// A file operation has ended, or was taken back.
+    pub fn on_operated(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        operation: &Operation,
+        end: OperationEnd,
+        mark: u64,
+    ) {
+        if self.table.run(operation.task).is_none() {
+            self.orphans = self.orphans.saturating_sub(1);
+            return operations::log_orphan(cx, operation, end);
+        }
+        let moment = self.moment(mark);
+        self.step(cx, places).on_operated(operation, end, moment);
+    }
+
+    /// A file operation is so far, in bytes.
+    pub fn on_measured(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        id: TaskId,
+        (done, total): (u64, u64),
+        asked_for: bool,
+    ) {
+        self.step(cx, places).on_measured(id, done, total, asked_for);
+    }
+
+    /// A worker could not be started.
+    pub fn on_worker_not_started(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        worker: WorkerId,
+        error: &StartError,
+    ) {
+        let outcomes = self.workers.on_not_started(cx, worker, error);
+        self.take_up(cx, places, outcomes, self.position);
+    }
+
+    /// So many further lines are in the worker's pipe.
+    pub fn on_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        worker: WorkerId,
+        lines: usize,
+    ) {
+        let outcomes = self.workers.on_written(cx, worker, lines);
+        self.take_up(cx, places, outcomes, self.position);
+    }
+
+    /// A worker has written a line, of which `cut` bytes are missing at the end.
+    pub fn on_line(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        worker: WorkerId,
+        (line, cut): (&[u8], u64),
+        mark: u64,
+    ) {
+        let outcome = self.workers.on_line(cx, worker, line, cut);
+        self.take_up(cx, places, outcome, mark);
+    }
+
+    /// A worker has closed one of its pipes.
+    pub fn on_worker_broken(&mut self, cx: &mut Context<'_>, worker: WorkerId, what: &'static str) {
+        self.workers.on_broken(cx, worker, what);
+    }
+
+    /// A worker has ended; `unread` are whole lines that it left in its pipe.
+    pub fn on_worker_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        worker: WorkerId,
+        (status, unread): (ExitStatus, Vec<u8>),
+        mark: u64,
+    ) {
+        let table = &self.table;
+        let is_ending = |task| table.run(task).is_none_or(|run| run.terminated);
+        let outcomes = self.workers.on_ended(cx, worker, status, unread, is_ending);
+        self.take_up(cx, places, outcomes, mark);
+    }
+
+    /// What became of tasks that were handed over. One whose scheduler was removed meanwhile is not in the
+    /// table any more.
+    fn take_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        outcomes: impl IntoIterator<Item = Outcome>,
+        mark: u64,
+    ) {
+        let moment = self.moment(mark);
+        for Outcome { task: id, end } in outcomes {
+            if self.table.get(id).is_none_or(|task| task.state != State::Running) {
+                continue;
+            }
+            let mut step = self.step(cx, places);
+            match end {
+                TaskEnd::Done => step.finish(id, Ok(()), moment),
+                TaskEnd::Failed(text) => step.finish(id, Err(vec![("error", text)]), moment),
+                TaskEnd::Lost { suspect } => self.run_lost(cx, places, id, suspect),
+            }
+        }
+    }
+
+    /// A task whose worker is gone runs again: before the others, but behind all of them if it may be what
+    /// the worker has ended of, and was so before.
+    fn run_lost(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, suspect: bool) {
+        let Some(task) = self.table.get_mut(id) else { return };
+        task.lost_workers = task.lost_workers.saturating_add(u8::from(suspect));
+        let again = suspect && task.lost_workers > 1;
+        let rank = if again { self.table.last_rank() } else { self.table.first_rank() };
+        let mut step = self.step(cx, places);
+        step.cancel_run_timer(id);
+        step.log(Level::Warning, id, "task runs again: its worker has ended", &[]);
+        step.put_back(id, rank);
+    }
+
+    fn on_timeout(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, slot: u32) {
+        let Some(id) = self.table.by_slot(slot) else { return };
+        let Some(run) = self.table.run_mut(id) else { return };
+        run.timer = None;
+        if run.terminated {
+            self.step(cx, places).log(Level::Error, id, "task ignores SIGTERM, killed", &[]);
+            cx.effects.push(Effect::Signal { task: id, signal: Signal::Kill });
+            return;
+        }
+        let message = match self.workers.holder(id) {
+            Some(_) => "task timed out, its worker is terminated",
+            None => "task timed out, terminated",
+        };
+        self.step(cx, places).log(Level::Error, id, message, &[]);
+        self.terminate(cx, places, id);
+    }
+
+    /// SIGTERM now, SIGKILL if that does not help.
+    fn terminate(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId) {
+        if let Some(run) = self.table.run_mut(id) {
+            run.terminated = true;
+        }
+        if self.workers.terminate_holder(cx, id) {
+            return;
+        }
+        cx.effects.push(Effect::Signal { task: id, signal: Signal::Terminate });
+        self.step(cx, places).set_run_timer(id, KILL_AFTER_MS, Timer::Timeout(id.slot));
+    }
+
+    /// Tells what runs to end, at shutdown. A worker is told once for all its tasks.
+    fn end_run(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, signal: Signal) {
+        if self.workers.holder(id).is_some() {
+            return;
+        }
+        let operates = self.step(cx, places).is_operation(id);
+        cx.effects.push(if operates { Effect::Abort(id) } else { Effect::Signal { task: id, signal } });
+    }
+
+    /// A new configuration is in force: schedulers of the same name keep their tasks.
+    pub fn reload(&mut self, cx: &mut Context<'_>, old_config: &Config) {
+        let by_name = index_by_name(&cx.config.schedulers);
+        let new = |old: u16| {
+            let name = old_config.schedulers[usize::from(old)].name.as_str();
+            by_name.get(name).and_then(|index| u16::try_from(*index).ok())
+        };
+        self.table.renumber(&runners(cx.config), new);
+        self.runs = runs(cx.config);
+        self.workers.reload(cx, old_config);
+    }
+
+    /// Before a reload: tasks whose scheduler is gone are dropped. A child that runs is left to end by
+    /// itself.
+    pub fn drop_removed(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, new_config: &Config) {
+        let by_name = index_by_name(&new_config.schedulers);
+        let stays = |old: u16| by_name.contains_key(cx.config.schedulers[usize::from(old)].name.as_str());
+        for id in self.table.select(&|task| !stays(task.sched)) {
+            let running = self.table.get(id).is_some_and(|task| task.state == State::Running);
+            let message = if running {
+                "task left to itself: its scheduler was removed"
+            } else {
+                "task cancelled: its scheduler was removed"
+            };
+            let mut step = self.step(cx, places);
+            let operates = running && step.is_operation(id);
+            if operates {
+                // An operation that has not started is dropped; the end of one that has is still logged.
+                step.withdraw(id);
+            }
+            step.cancel_run_timer(id);
+            step.drop_rerun(id);
+            step.remove(id, Level::Warning, message);
+            self.orphans += usize::from(operates);
+        }
+    }
+
+    /// Waiting tasks are cancelled, running ones told to end.
+    pub fn cancel_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
+        for id in self.table.select(&table::Task::waits) {
+            self.step(cx, places).remove(id, Level::Warning, "task cancelled: shutdown");
+        }
+        self.end_all(cx, places, Signal::Terminate);
+        self.workers.terminate_all(cx);
+    }
+
+    /// Running tasks are killed.
+    pub fn kill_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
+        self.end_all(cx, places, Signal::Kill);
+        self.workers.kill_all(cx);
+    }
+
+    fn end_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, signal: Signal) {
+        let (level, message) = match signal {
+            Signal::Terminate => (Level::Warning, "task terminated: shutdown"),
+            Signal::Kill => (Level::Error, "task killed: shutdown"),
+        };
+        for id in self.table.select(&|task| task.state == State::Running) {
+            self.step(cx, places).log(level, id, message, &[]);
+            self.end_run(cx, places, id, signal);
+        }
+    }
+
+    /// All workers may end. Tells whether they have.
+    pub fn close_workers(&mut self, cx: &mut Context<'_>) -> bool {
+        self.workers.close_all(cx)
+    }
+
+    /// How many tasks wait, are ready or run, and operations of removed schedulers.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.table.waiting() + self.table.ready() + self.table.running() + self.orphans
+    }
+
+    /// How many tasks wait for their delay, are ready, and run.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 3] {
+        [self.table.waiting(), self.table.ready(), self.table.running()]
+    }
+
+    /// Whether there is no task.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Whether there is room for the tasks of further events.
+    #[must_use]
+    pub fn have_room(&self) -> bool {
+        self.table.waiting() + self.table.ready() < TASKS_MAX
+    }
+
+    /// The running file operations are to say how far they are, for the log.
+    pub fn log_operations(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
+        self.step(cx, places).measure_operations();
+    }
+
+    /// Logs how the workers are.
+    pub fn log_workers(&self, cx: &mut Context<'_>) {
+        self.workers.log_status(cx);
+    }
+
+    /// Lists the tasks in so many slots from this one on. Returns whether more follow.
+    pub fn list(
+        &self,
+        cx: &Context<'_>,
+        places: &Places<'_>,
+        from: u32,
+        count: u32,
+        rows: &mut Rows,
+    ) -> bool {
+        let next = from.saturating_add(count);
+        for id in (from..next).filter_map(|slot| self.table.by_slot(slot)) {
+            self.list_task(cx, places, id, rows);
+        }
+        (next as usize) < self.table.slots()
+    }
+
+    fn list_task(&self, cx: &Context<'_>, places: &Places<'_>, id: TaskId, rows: &mut Rows) {
+        let Some(task) = self.table.get(id) else { return };
+        let (state, due) = match task.state {
+            State::Waiting(timer) => ("waiting", cx.timers.deadline(timer)),
+            State::Ready(_) => ("ready", None),
+            State::Running => ("running", None),
+            State::Ended => return,
+        };
+        let subject = &task.subject;
+        let path = places.path(subject.node, &subject.name);
+        rows.push(
+            "tasks",
+            &[
+                ("id", task.id.into()),
+                ("scheduler", (&cx.config.schedulers[usize::from(task.sched)].name).into()),
+                ("state", state.into()),
+                ("due_ms", due.map_or(Value::None, |due| due.saturating_sub(cx.now).into())),
+                ("event", subject.kind.name().into()),
+                ("path", (&path).into()),
+            ],
+        );
+    }
+
+    fn find(&self, number: u64) -> Result<(TaskId, State), String> {
+        let id = self.table.select(&|task| task.id == number && task.state != State::Ended).pop();
+        let state = id.and_then(|id| self.table.get(id)).map(|task| task.state);
+        id.zip(state).ok_or_else(|| format!("there is no task {number}"))
+    }
+
+    /// A client does not want to wait for a task's delay.
+    ///
+    /// # Errors
+    ///
+    /// Why the task cannot run now, in words.
+    pub fn run_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        number: u64,
+    ) -> Result<(), String> {
+        match self.find(number)? {
+            (id, State::Waiting(_)) => {
+                let mut step = self.step(cx, places);
+                step.log(Level::Info, id, "task runs now, on request", &[]);
+                step.make_ready(id);
+                Ok(())
+            }
+            (_, State::Ready(_)) => Ok(()),
+            (_, State::Running | State::Ended) => Err(format!("task {number} is running")),
+        }
+    }
+
+    /// A client does not want a task. One that runs is terminated as if it had timed out, and does
+    /// not run again for the events that came meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Why the task cannot be cancelled, in words.
+    pub fn cancel_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        number: u64,
+    ) -> Result<(), String> {
+        let (id, state) = self.find(number)?;
+        let mut step = self.step(cx, places);
+        if state != State::Running {
+            step.remove(id, Level::Info, "task cancelled, on request");
+            return Ok(());
+        }
+        step.drop_rerun(id);
+        if step.table.run(id).is_some_and(|run| run.terminated) {
+            return Err(format!("task {number} was told to end already"));
+        }
+        step.log(Level::Warning, id, "task terminated, on request", &[]);
+        if !step.is_operation(id) {
+            self.terminate(cx, places, id);
+            return Ok(());
+        }
+        if let Some(run) = self.table.run_mut(id) {
+            run.terminated = true;
+        }
+        cx.effects.push(Effect::Abort(id));
+        Ok(())
+    }
+}
