@@ -7,10 +7,10 @@
 //! Read in this order:
 //!
 //! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
-//! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
+//! - the tree: [`stat`], [`dir`], [`lease`], [`inotify`], [`limits`]
 //! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
 //! - other programs: [`process`], [`spawn`]
-//! - the daemon itself: [`output`], [`lock`], [`local`], [`user`], [`place`]
+//! - the daemon itself: [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap, or wraps with a loss")]
 
@@ -20,20 +20,20 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod inotify;
+pub mod lease;
 pub mod limits;
-pub mod local;
 pub mod lock;
 pub mod output;
-pub mod place;
 pub mod process;
 pub mod resolve;
+pub mod rooted;
 pub mod signalfd;
+pub mod socket;
 pub mod spawn;
 pub mod stat;
 pub mod timerfd;
 pub mod transfer;
 pub mod user;
-pub mod writer;
 pub mod xattr;
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The threads that carry out file operations, and their queue.
 //!
-//! The loop submits operations and is woken by a bell when some have ended. The engine bounds how many
+//! The loop submits operations and is woken by an eventfd when some have ended. The engine bounds how many
 //! are queued. They are begun in their order, but never one while another works on a path that is
 //! inside of its own, or around it. Threads are started when there is something to do for the first time, and wait for
 //! more without waking up.
@@ -15,7 +15,7 @@ use super::grips::{Grips, Turn};
 use super::{Ground, carry_out};
 use crate::engine::JobId;
 use crate::engine::message::{Operation, OperationEnd};
-use crate::sys::eventfd::Bell;
+use crate::sys::eventfd::EventFd;
 use crate::sys::{Errno, Error};
 
 /// What a thread's stack may hold: nothing here recurses, buffers are on the heap.
@@ -34,7 +34,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     ended: Mutex<Vec<(Box<Operation>, OperationEnd)>>,
-    bell: Bell,
+    ended_event: EventFd,
     ground: Ground,
 }
 
@@ -103,7 +103,7 @@ impl Pool {
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Mutex::default(),
-            bell: Bell::new()?,
+            ended_event: EventFd::new()?,
             ground: Ground::default(),
         };
         Ok(Self { shared: Arc::new(shared), controls: HashMap::new() })
@@ -178,7 +178,7 @@ impl Pool {
 
     /// Those that have ended since this was last called.
     pub fn ended(&mut self) -> Vec<(Box<Operation>, OperationEnd)> {
-        self.shared.bell.quiet();
+        self.shared.ended_event.clear();
         let ended = std::mem::take(&mut *lock(&self.shared.ended));
         for (operation, _) in &ended {
             self.controls.remove(&operation.id);
@@ -190,7 +190,7 @@ impl Pool {
 impl AsFd for Pool {
     /// Readable when some have ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.bell.as_fd()
+        self.shared.ended_event.as_fd()
     }
 }
 
@@ -240,7 +240,7 @@ impl Shared {
         ended.push((operation, end));
         // One ring is enough for all that are taken together.
         if ended.len() == 1 {
-            self.bell.ring();
+            self.ended_event.notify();
         }
     }
 }

@@ -19,8 +19,8 @@ use super::settle;
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file::{self, Existing};
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::stat::{Kind, Stat, stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 const REPLACED: &str = "it was replaced meanwhile";
 const IN_THE_WAY: &str = "a directory is in the way, and only files are replaced by files";
@@ -249,7 +249,7 @@ impl Workshop<'_> {
         if copied.id != found.id {
             return Err(Failure::refused(self.verb, self.source_path(), REPLACED));
         }
-        if copied.kind == Kind::File && writer(from.dir(), &from.name) == Ok(Writer::Somebody) {
+        if copied.kind == Kind::File && open_for_writing(from.dir(), &from.name) == Ok(OpenForWriting::Yes) {
             let reason = "somebody is writing to it, and on another filesystem that would be lost";
             return Err(Failure::refused(self.verb, self.source_path(), reason));
         }
@@ -303,7 +303,7 @@ fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
     /// Far longer than an `execve(2)` takes; an event too many is all that is at stake.
     const ROUNDS: usize = 10_000;
     for _ in 0..ROUNDS {
-        if found.kind != Kind::File || writer(dir, name) != Ok(Writer::Somebody) {
+        if found.kind != Kind::File || open_for_writing(dir, name) != Ok(OpenForWriting::Yes) {
             return;
         }
         std::thread::yield_now();

@@ -12,9 +12,9 @@ use super::walk::{Chain, Walk, survey};
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file;
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 /// While its contents are given their attributes, a directory is closed to everybody.
 const CLOSED: u32 = 0o700;
@@ -135,7 +135,7 @@ pub fn remove_copied(
                 // What somebody writes from now on would be lost.
                 (Ok(one), Ok(other))
                     if is_same(&one, &other, times)
-                        && writer(walk.dir(), &entry.name) != Ok(Writer::Somebody) =>
+                        && open_for_writing(walk.dir(), &entry.name) != Ok(OpenForWriting::Yes) =>
                 {
                     file::remove(walk.dir(), &entry.name)
                 }

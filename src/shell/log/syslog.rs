@@ -20,7 +20,7 @@ use crate::quote::Quoted;
 use crate::record::{Level, Record};
 use crate::shell::reactor::{Reactor, Source, Token};
 use crate::sys::epoll::Interest;
-use crate::sys::local::{self, Peer};
+use crate::sys::socket::{self, Peer};
 use crate::sys::{Errno, clock};
 use crate::types::Millis;
 
@@ -217,7 +217,7 @@ impl Destination {
 
     fn put_datagram(&mut self, line: &[u8]) -> Result<(), Errno> {
         if let Some(fd) = &self.fd {
-            match local::send(fd, line) {
+            match socket::send(fd, line) {
                 Ok(_) => return Ok(()),
                 Err(errno @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::EMSGSIZE)) => return Err(errno),
                 // The syslogd it was connected to has ended; there may be another one by now.
@@ -225,12 +225,12 @@ impl Destination {
             }
         }
         let fd = connect(&self.peer, false, &mut self.retry_at)?;
-        local::send(self.fd.insert(fd), line).map(drop)
+        socket::send(self.fd.insert(fd), line).map(drop)
     }
 
     /// Sends what the stream has room for.
     fn pump(&mut self) -> Result<(), Errno> {
-        if self.fd.as_ref().is_some_and(local::is_closed) {
+        if self.fd.as_ref().is_some_and(socket::is_closed) {
             self.close();
         }
         while let Some(line) = self.queue.front() {
@@ -238,7 +238,7 @@ impl Destination {
                 Some(fd) => fd,
                 None => self.fd.insert(connect(&self.peer, true, &mut self.retry_at)?),
             };
-            match local::send(fd, &line[self.sent..]) {
+            match socket::send(fd, &line[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
                 Err(errno) => {
@@ -313,7 +313,7 @@ fn connect(peer: &Where, stream: bool, retry_at: &mut Millis) -> Result<OwnedFd,
             Peer::Net(*address)
         }
     };
-    local::open(peer, stream)
+    socket::open(peer, stream)
 }
 
 fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
