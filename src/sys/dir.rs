@@ -4,7 +4,6 @@
 //! relative to a descriptor, so that nobody can slip in a symbolic link on the way.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -304,21 +303,14 @@ impl FsType {
 /// # Errors
 /// ENOSYS and what the filesystem says.
 pub fn fs_type(fd: BorrowedFd<'_>) -> Result<FsType, Errno> {
-    retry(|| {
-        let mut buffer = MaybeUninit::<libc::statfs64>::zeroed();
-        // SAFETY: the buffer holds a struct statfs64, as fstatfs(2) wants.
-        let outcome = unsafe { libc::fstatfs64(fd.as_raw_fd(), buffer.as_mut_ptr()) };
-        Errno::result(outcome)?;
-        // SAFETY: fstatfs(2) succeeded and filled it; all zeroes were valid before.
-        let statfs = unsafe { buffer.assume_init() };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::unnecessary_cast,
-            reason = "32 bits that the C libraries sign-extend, or not, into fields of various widths"
-        )]
-        Ok(FsType(statfs.f_type as u32))
-    })
+    let found = retry(|| nix::sys::statfs::fstatfs(fd))?.filesystem_type();
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "32 bits that the C libraries sign-extend, or not, into fields of various widths"
+    )]
+    Ok(FsType(found.0 as u32))
 }
 
 #[cfg(test)]

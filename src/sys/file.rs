@@ -6,10 +6,10 @@
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence, lseek64};
 
 use super::{Errno, proc_path, retry};
 
@@ -106,7 +106,8 @@ pub enum Existing {
     Exchange,
 }
 
-/// `renameat2(2)`, which nothing but a replacement can do without.
+/// Renames. `renameat2(2)` is called by number: nix and libc have it for glibc alone. [`Existing::Replace`] does
+/// not need it.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EBUSY for a mount point, EINVAL where the filesystem cannot do it that way,
@@ -164,7 +165,8 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Resu
     retry(|| nix::unistd::fchownat(fd, c"", uid, gid, AtFlags::AT_EMPTY_PATH))
 }
 
-/// The number of `fchmodat2(2)`, the same on every architecture. libc does not have it everywhere.
+/// The number of `fchmodat2(2)`, the same on every architecture. nix lacks the call, and libc has the number on
+/// some architectures only.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
 /// Changes the permission bits of what is open or held: not of a symbolic link, which has none.
@@ -214,10 +216,12 @@ pub fn set_open_times(fd: BorrowedFd<'_>, accessed_ns: i64, modified_ns: i64) ->
     retry(|| nix::sys::stat::futimens(fd, &accessed, &modified))
 }
 
+#[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]
 fn time(ns: i64) -> TimeSpec {
     const SECOND: i64 = 1_000_000_000;
-    let secs = libc::time_t::try_from(ns.div_euclid(SECOND)).unwrap_or(libc::time_t::MAX);
-    let nanos = libc::c_long::try_from(ns.rem_euclid(SECOND)).unwrap_or_default();
+    // With a 32-bit `time_t`, a later time becomes the last one that fits.
+    let secs = ns.div_euclid(SECOND).try_into().unwrap_or(i32::MAX.into());
+    let nanos = ns.rem_euclid(SECOND).try_into().unwrap_or_default();
     TimeSpec::new(secs, nanos)
 }
 
@@ -247,14 +251,15 @@ pub fn is_nosuid(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
 }
 
-/// Locks what is open for as long as it is open (`flock(2)`). `false`: somebody else has locked it.
+/// Locks an open file or directory until its last descriptor is closed (`flock(2)`). `false`: another process
+/// holds the lock.
 ///
 /// # Errors
 /// ENOLCK; EOPNOTSUPP where the filesystem has no locks.
+#[allow(deprecated, reason = "nix::fcntl::Flock owns the descriptor, and panics if unlocking fails")]
 pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    // SAFETY: flock(2) takes no memory.
-    match retry(|| Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })) {
-        Ok(_) => Ok(true),
+    match retry(|| nix::fcntl::flock(fd.as_raw_fd(), FlockArg::LockExclusiveNonblock)) {
+        Ok(()) => Ok(true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno),
     }
@@ -280,8 +285,7 @@ pub fn check_writable(dir: BorrowedFd<'_>) -> Result<(), Errno> {
 /// # Errors
 /// None that the kernel documents for an open directory.
 pub fn position(dir: BorrowedFd<'_>) -> Result<i64, Errno> {
-    // SAFETY: lseek(2) takes no memory.
-    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), 0, libc::SEEK_CUR) }))
+    retry(|| lseek64(dir, 0, Whence::SeekCur))
 }
 
 /// Makes the next listing go on from a [`position`] of the same directory.
@@ -289,8 +293,7 @@ pub fn position(dir: BorrowedFd<'_>) -> Result<i64, Errno> {
 /// # Errors
 /// EINVAL for what never was one.
 pub fn set_position(dir: BorrowedFd<'_>, position: i64) -> Result<(), Errno> {
-    // SAFETY: lseek(2) takes no memory.
-    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), position, libc::SEEK_SET) })).map(drop)
+    retry(|| lseek64(dir, position, Whence::SeekSet)).map(drop)
 }
 
 #[allow(
