@@ -106,8 +106,8 @@ pub enum Existing {
     Exchange,
 }
 
-/// Renames. `renameat2(2)` is called by number: nix and libc have it for glibc alone. [`Existing::Replace`] does
-/// not need it.
+/// Renames. `renameat2(2)` is called by number: nix and libc have it for glibc alone. [`Existing::Replace`]
+/// does not need it.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EBUSY for a mount point, EINVAL where the filesystem cannot do it that way,
@@ -165,8 +165,8 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Resu
     retry(|| nix::unistd::fchownat(fd, c"", uid, gid, AtFlags::AT_EMPTY_PATH))
 }
 
-/// The number of `fchmodat2(2)`, the same on every architecture. nix lacks the call, and libc has the number on
-/// some architectures only.
+/// The number of `fchmodat2(2)`, the same on every architecture. nix lacks the call, and libc has the number
+/// on some architectures only.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
 /// Changes the permission bits of what is open or held: not of a symbolic link, which has none.

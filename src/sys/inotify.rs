@@ -86,8 +86,8 @@ impl Inotify {
         }
     }
 
-    /// Watches a subdirectory of the working directory by its name; a symbolic link is not followed. Otherwise
-    /// as [`Inotify::watch`]. Before and after the call the name may stand for another directory.
+    /// Watches a subdirectory of the working directory by its name; a symbolic link is not followed.
+    /// Otherwise as [`Inotify::watch`]. Before and after the call the name may stand for another directory.
     ///
     /// # Errors
     /// As [`Inotify::watch`], and ENOENT. ENOTDIR for a symbolic link, too.
@@ -103,8 +103,8 @@ impl Inotify {
         self.watch_open(dir, with_events(mask)?)
     }
 
-    /// The watch of an open directory. The kernel has no call that only asks: a directory without a watch gets
-    /// one without events, which the caller must end.
+    /// The watch of an open directory. The kernel has no call that only asks: a directory without a watch
+    /// gets one without events, which the caller must end.
     ///
     /// # Errors
     /// As [`Inotify::watch`].

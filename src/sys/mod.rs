@@ -1,9 +1,9 @@
 //! All system calls of the daemon, and all of its `unsafe`.
 //!
-//! Each file is a thin wrapper around one facility of the kernel and knows nothing of tasks and configuration.
-//! Descriptors are owned and close-on-exec. EINTR is retried here and never returned. EAGAIN ("nothing to read
-//! yet") is an outcome of its own wherever it can happen. A call goes through nix where nix has it; the others
-//! are raw, and say why.
+//! Each file is a thin wrapper around one facility of the kernel and knows nothing of tasks and
+//! configuration. Descriptors are owned and close-on-exec. EINTR is retried here and never returned. EAGAIN
+//! ("nothing to read yet") is an outcome of its own wherever it can happen. A call goes through nix where nix
+//! has it; the others are raw, and say why.
 //!
 //! Read in this order:
 //!
@@ -93,8 +93,8 @@ fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// How many bytes can be read from an inotify instance or a pipe. Raw, because nix has no FIONREAD, and what its
-/// `ioctl_read_bad!` defines is `unsafe` to call all the same.
+/// How many bytes can be read from an inotify instance or a pipe. Raw, because nix has no FIONREAD, and what
+/// its `ioctl_read_bad!` defines is `unsafe` to call all the same.
 fn bytes_to_read(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
     let mut size: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int through the pointer (inotify(7), pipe(7), ioctl_tty(2)).

@@ -11,8 +11,8 @@ use nix::unistd::pipe2;
 use super::{Errno, bytes_to_read, proc_path, retry};
 use crate::types::ExitStatus;
 
-/// The process id of a child, and the id of its process group. Never 0, 1 or negative: for `kill(2)` those mean
-/// the own group, init and groups, and all processes.
+/// The process id of a child, and the id of its process group. Never 0, 1 or negative: for `kill(2)` those
+/// mean the own group, init and groups, and all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid(i32);
 
@@ -111,8 +111,8 @@ pub(super) fn kill_child(child: Pid) -> Result<(), Errno> {
     kill(nix::unistd::Pid::from_raw(child.0), Signal::SIGKILL)
 }
 
-/// Makes writing beyond the largest allowed file size (`setrlimit(2)`, RLIMIT_FSIZE) fail with EFBIG instead of
-/// ending the process.
+/// Makes writing beyond the largest allowed file size (`setrlimit(2)`, RLIMIT_FSIZE) fail with EFBIG instead
+/// of ending the process.
 ///
 /// # Errors
 /// None that the kernel documents for this signal.
@@ -174,8 +174,8 @@ pub fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Marks every descriptor from `first` on as close-on-exec: descriptors that the daemon has inherited must not
-/// reach its children.
+/// Marks every descriptor from `first` on as close-on-exec: descriptors that the daemon has inherited must
+/// not reach its children.
 ///
 /// # Errors
 /// ENOENT on a kernel before 5.11 without `/proc`.

@@ -1,9 +1,9 @@
 //! Ways to a file along which nobody can lead the daemon astray.
 //!
-//! A path that the administrator wrote may go through symbolic links, but only through those of root
-//! or the daemon's own user, in directories where nobody else could put them: elsewhere a link is
-//! somebody else's word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree
-//! no mount point is crossed either ([`within`]).
+//! A path that the administrator wrote may go through symbolic links, but only through those of root or the
+//! daemon's own user, in directories where nobody else could put them: elsewhere a link is somebody else's
+//! word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree no mount
+//! point is crossed either ([`within`]).
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};

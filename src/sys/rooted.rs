@@ -113,7 +113,8 @@ impl Directory {
         retry(|| faccessat(&self.fd, c".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()))
     }
 
-    /// The contents of a regular file: at most `size_max` bytes and one more, which shows that there are more.
+    /// The contents of a regular file: at most `size_max` bytes and one more, which shows that there are
+    /// more.
     ///
     /// # Errors
     /// ENOENT, ELOOP for a symbolic link, EINVAL for anything but a regular file, and what `read(2)` says.
@@ -128,8 +129,8 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Makes a file of the process's own user and group, and waits until it is on disk; a file or symbolic link
-    /// of that name is replaced.
+    /// Makes a file of the process's own user and group, and waits until it is on disk; a file or symbolic
+    /// link of that name is replaced.
     ///
     /// # Errors
     /// EISDIR, EROFS, ENOSPC and the like; no temporary file is left then.

@@ -1,10 +1,10 @@
 //! Starting a program.
 //!
 //! The child shares the daemon's memory until it executes the program, and the kernel suspends the daemon's
-//! thread meanwhile (`clone(2)`, CLONE_VM and CLONE_VFORK): no page table is copied, so the cost does not grow
-//! with the daemon, and errors come back through memory. This is how musl (`src/process/posix_spawn.c`) and
-//! glibc (`sysdeps/unix/sysv/linux/spawni.c`) do `posix_spawn`, which itself cannot set user, groups, umask or
-//! nice value.
+//! thread meanwhile (`clone(2)`, CLONE_VM and CLONE_VFORK): no page table is copied, so the cost does not
+//! grow with the daemon, and errors come back through memory. This is how musl (`src/process/posix_spawn.c`)
+//! and glibc (`sysdeps/unix/sysv/linux/spawni.c`) do `posix_spawn`, which itself cannot set user, groups,
+//! umask or nice value.
 //!
 //! What makes it correct:
 //!
@@ -15,12 +15,12 @@
 //!   groups are set without the C library, because its functions make every thread of the process do the same
 //!   (`nptl(7)`), and the child sees its parent's threads. `nix::sched::clone` is not used: it calls a boxed
 //!   closure in the child.
-//! - A child that becomes another user shares nothing with the daemon, neither memory nor descriptors, and the
-//!   daemon waits for it only for a limited time: its user may stop it, or give it a program that hangs,
+//! - A child that becomes another user shares nothing with the daemon, neither memory nor descriptors, and
+//!   the daemon waits for it only for a limited time: its user may stop it, or give it a program that hangs,
 //!   before it has executed the program. The child reports by a pipe.
 //!
-//! A failure that comes after that time shows as exit status 127, as from a shell. So does every failure under
-//! an emulator of user programs (qemu-user), which forks instead and does not wait.
+//! A failure that comes after that time shows as exit status 127, as from a shell. So does every failure
+//! under an emulator of user programs (qemu-user), which forks instead and does not wait.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
 use std::fmt;
@@ -119,8 +119,8 @@ impl Spawner {
         Pid::from_raw(pid).ok_or(SpawnError { step: "clone", errno: Errno::ECHILD })
     }
 
-    /// For another user, who may stop the child as soon as it runs as that user: the daemon must not wait for it
-    /// then. The child has a copy of the memory and reports by a pipe; `execve` closes its end.
+    /// For another user, who may stop the child as soon as it runs as that user: the daemon must not wait for
+    /// it then. The child has a copy of the memory and reports by a pipe; `execve` closes its end.
     fn spawn_apart(&mut self, mut job: Job<'_>) -> Result<Pid, SpawnError> {
         let pipe = pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError { step: "pipe2", errno })?;
         let (report, write) = pipe;
@@ -149,9 +149,9 @@ impl Spawner {
     }
 }
 
-/// So long the daemon waits for a child of another user to execute its program. The loop stands still meanwhile.
-/// Executing takes microseconds, unless the machine is loaded, the disk of the program sleeps, or the user
-/// interferes.
+/// So long the daemon waits for a child of another user to execute its program. The loop stands still
+/// meanwhile. Executing takes microseconds, unless the machine is loaded, the disk of the program sleeps, or
+/// the user interferes.
 pub const EXECUTE_WAIT_MS: u16 = 100;
 
 /// The steps of [`become_program`]. A child with memory of its own reports a step by its index in this list.
@@ -244,8 +244,8 @@ impl Drop for Stack {
 /// The kernel's signal set, 64 signals on every architecture here.
 type KernelSigSet = u64;
 
-/// Blocks every signal of this thread. Raw, because `sigprocmask(3)`, which nix calls too, leaves out the signals
-/// that the C library uses itself.
+/// Blocks every signal of this thread. Raw, because `sigprocmask(3)`, which nix calls too, leaves out the
+/// signals that the C library uses itself.
 struct SignalsBlocked(KernelSigSet);
 
 impl SignalsBlocked {
@@ -307,7 +307,8 @@ extern "C" fn run_child(job: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
-/// Reports to a parent that does not share the memory. If writing fails, the parent takes the child as started.
+/// Reports to a parent that does not share the memory. If writing fails, the parent takes the child as
+/// started.
 fn report(pipe: RawFd, failure: Failure) {
     let mut step = 0;
     while usize::from(step) < STEPS.len() && STEPS[usize::from(step)] != failure.step {
@@ -396,7 +397,8 @@ fn leave_descriptors(job: &mut Job<'_>) -> Result<(), Failure> {
         call("dup3", libc::SYS_dup3, [report, REPORT as usize, cloexec])?;
         job.report = REPORT;
     }
-    // close_range(2) exists since Linux 5.9. Without it, or where a sandbox does not know it, each is closed alone.
+    // close_range(2) exists since Linux 5.9. Without it, or where a sandbox does not know it, each is closed
+    // alone.
     if call("close_range", libc::SYS_close_range, [FIRST, c_uint::MAX as usize, 0]).is_err() {
         for fd in FIRST..job.descriptors {
             // EBADF: it is not open.
@@ -448,8 +450,8 @@ fn change_identity(identity: &Identity) -> Result<(), Failure> {
     call("setresuid", ids::SYS_setresuid, [uid; 3])
 }
 
-/// Tries the candidates in order. Returns when all have failed, or when one has failed with an error other than
-/// ENOENT, ENOTDIR and EACCES.
+/// Tries the candidates in order. Returns when all have failed, or when one has failed with an error other
+/// than ENOENT, ENOTDIR and EACCES.
 fn execute(job: &Job<'_>) -> Result<(), Failure> {
     let mut worst = libc::ENOENT;
     for candidate in job.spawn.candidates {

@@ -31,8 +31,8 @@ pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, len: us
 
 /// Reads at an offset. Returns how many bytes; 0 at the end of the file.
 ///
-/// Raw, as [`write_all_at`] and [`set_len`] are: where `off_t` has 32 bits (glibc on 32-bit ARM), nix's calls stop at
-/// 2 GiB.
+/// Raw, as [`write_all_at`] and [`set_len`] are: where `off_t` has 32 bits (glibc on 32-bit ARM), nix's calls
+/// stop at 2 GiB.
 ///
 /// # Errors
 /// EIO, EISDIR.
@@ -86,8 +86,8 @@ pub fn next_data(fd: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>, 
 /// So often a process may punch a hole between the question for data and that for the end of the data.
 const TRIES: usize = 8;
 
-/// Asks `seek`, and checks its answers: the filesystem may be a program (FUSE), and a stretch that does not go
-/// forward would make the caller run in a circle.
+/// Asks `seek`, and checks its answers: the filesystem may be a program (FUSE), and a stretch that does not
+/// go forward would make the caller run in a circle.
 fn next_stretch(
     offset: u64,
     mut seek: impl FnMut(u64, Whence) -> Result<Option<u64>, Errno>,

@@ -1,8 +1,8 @@
 //! The threads that carry out file operations, and their queue.
 //!
 //! The loop submits operations and is woken by an eventfd when some have ended. The engine bounds how many
-//! are queued. They are begun in their order, but never one while another works on a path that is
-//! inside of its own, or around it. Threads are started when there is something to do for the first time, and wait for
+//! are queued. They are begun in their order, but never one while another works on a path that is inside of
+//! its own, or around it. Threads are started when there is something to do for the first time, and wait for
 //! more without waking up.
 
 use std::collections::{HashMap, VecDeque};
