@@ -210,7 +210,7 @@ impl Log {
     }
 
     fn make_line(&mut self, record: &Record) {
-        let prefix = if self.output.is_journal() { Prefix::Priority } else { Prefix::Time(clock::wall()) };
+        let prefix = if self.output.is_journal() { Prefix::Severity } else { Prefix::Time(clock::wall()) };
         format(&mut self.line, prefix, record);
     }
 
