@@ -156,7 +156,8 @@ pub fn remove_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     retry(|| nix::unistd::unlinkat(dir, name, UnlinkatFlags::RemoveDir))
 }
 
-/// Changes owner and group of a file; of a symbolic link, those of the link. `fd` may be an `O_PATH` descriptor.
+/// Changes owner and group of a file; of a symbolic link, those of the link. `fd` may be an `O_PATH`
+/// descriptor.
 ///
 /// # Errors
 /// EPERM without the right, or where the filesystem has no owners; EROFS.
@@ -169,7 +170,8 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Resu
 /// on some architectures only.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Changes the permission bits of a file. `fd` may be an `O_PATH` descriptor. A symbolic link has no such bits.
+/// Changes the permission bits of a file. `fd` may be an `O_PATH` descriptor. A symbolic link has no such
+/// bits.
 ///
 /// # Errors
 /// EPERM, EROFS; EOPNOTSUPP for a symbolic link. For an `O_PATH` descriptor, ENOENT where the kernel
