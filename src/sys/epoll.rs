@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn readable_writable_and_hangup_are_told_apart() {
+    fn readable_writable_and_hangup_differ() {
         let epoll = Epoll::new().unwrap();
         let (read, write) = process::pipe().unwrap();
         epoll.add(&read, 1, Interest::READ).unwrap();
@@ -225,7 +225,7 @@ mod tests {
         let epoll = Epoll::new().unwrap();
         let mounts = File::open("/proc/self/mountinfo").unwrap();
         epoll.add(&mounts, 1, Interest::PRIORITY).unwrap();
-        // A change by somebody else may be reported; always-readable data may not.
+        // Another process may change a mount, which is reported. Data that is always readable is not.
         assert!(ready(&epoll).iter().all(|ready| ready.priority));
     }
 

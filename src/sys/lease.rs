@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_who_comes_during_the_lease_kills_nobody() {
+    fn a_writer_that_comes_during_the_lease_does_not_end_the_process() {
         let (scratch, dir) = scratch();
         let path = scratch.path().join("file");
         fs::write(&path, b"").unwrap();

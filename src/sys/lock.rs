@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_is_first() {
+    fn the_second_gets_the_pid_of_the_first() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("pid");
         let first = PidFile::acquire(&path).unwrap();

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_read_is_counted_after_the_reader_is_gone() {
+    fn unread_bytes_are_counted_after_the_reader_has_closed() {
         let (read, write) = input_pipe().unwrap();
         let mut write = std::fs::File::from(write);
         write.write_all(b"12345").unwrap();

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_abandoned_when_nobody_listens() {
+    fn a_socket_is_abandoned_when_no_process_listens() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("socket");
         assert!(!is_abandoned(&path), "there is none");
