@@ -103,16 +103,16 @@ impl Spawner {
     pub fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Pid, SpawnError> {
         let argv = pointers(spawn.argv);
         let env = pointers(spawn.env);
-        let job = Job { spawn, argv: &argv, env: &env, failure: None, report: -1, descriptors: 0 };
-        if spawn.identity.is_some() { self.spawn_apart(job) } else { self.spawn_sharing(job) }
+        let launch = Launch { spawn, argv: &argv, env: &env, failure: None, report: -1, descriptors: 0 };
+        if spawn.identity.is_some() { self.spawn_apart(launch) } else { self.spawn_sharing(launch) }
     }
 
-    fn clone(&mut self, flags: c_int, job: *mut Job<'_>) -> Result<Pid, SpawnError> {
+    fn clone(&mut self, flags: c_int, launch: *mut Launch<'_>) -> Result<Pid, SpawnError> {
         let blocked = SignalsBlocked::new();
-        // SAFETY: `run_child` gets the stack's top and a job that outlives it: either the parent
+        // SAFETY: `run_child` gets the stack's top and a `Launch` that outlives it: either the parent
         // resumes only when the child has executed or ended (CLONE_VFORK), or the child has copies
         // of both (no CLONE_VM; clone(2)).
-        let pid = unsafe { libc::clone(run_child, self.stack.top(), flags, job.cast()) };
+        let pid = unsafe { libc::clone(run_child, self.stack.top(), flags, launch.cast()) };
         let cloned = Errno::result(pid);
         drop(blocked);
         let pid = cloned.map_err(|errno| SpawnError { step: "clone", errno })?;
@@ -121,13 +121,14 @@ impl Spawner {
 
     /// For another user, who may stop the child as soon as it runs as that user: the daemon must not wait for
     /// it then. The child has a copy of the memory and reports by a pipe; `execve` closes its end.
-    fn spawn_apart(&mut self, mut job: Job<'_>) -> Result<Pid, SpawnError> {
+    fn spawn_apart(&mut self, mut launch: Launch<'_>) -> Result<Pid, SpawnError> {
         let pipe = pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError { step: "pipe2", errno })?;
         let (report, write) = pipe;
-        job.report = write.as_raw_fd();
+        launch.report = write.as_raw_fd();
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
-        job.descriptors = usize::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX));
-        let pid = self.clone(libc::SIGCHLD, &raw mut job)?;
+        launch.descriptors =
+            usize::try_from(limit).map_or(DESCRIPTORS_MAX, |limit| limit.min(DESCRIPTORS_MAX));
+        let pid = self.clone(libc::SIGCHLD, &raw mut launch)?;
         drop(write);
         let Some(error) = read_report(&report) else { return Ok(pid) };
         // The child is about to end, unless its user stops it now. So the daemon does not wait for it, and
@@ -136,12 +137,12 @@ impl Spawner {
         Err(error)
     }
 
-    fn spawn_sharing(&mut self, mut job: Job<'_>) -> Result<Pid, SpawnError> {
-        let job = &raw mut job;
-        let pid = self.clone(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, job)?;
+    fn spawn_sharing(&mut self, mut launch: Launch<'_>) -> Result<Pid, SpawnError> {
+        let launch = &raw mut launch;
+        let pid = self.clone(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, launch)?;
         // SAFETY: the child has ended or has memory of its own now, so it no longer writes. The read is
         // volatile because the compiler does not see that the child has written.
-        let failure = unsafe { ptr::read_volatile(&raw const (*job).failure) };
+        let failure = unsafe { ptr::read_volatile(&raw const (*launch).failure) };
         let Some(failure) = failure else { return Ok(pid) };
         // An error means that it was reaped already.
         let _ = wait_for(pid);
@@ -276,7 +277,7 @@ unsafe fn set_signal_mask(mask: &KernelSigSet, before: *mut KernelSigSet) -> c_l
 }
 
 /// What parent and child share.
-struct Job<'a> {
+struct Launch<'a> {
     spawn: &'a Spawn<'a>,
     argv: &'a [*const c_char],
     env: &'a [*const c_char],
@@ -294,14 +295,14 @@ struct Failure {
 }
 
 /// The child. From here to the end of the file there are only system calls.
-extern "C" fn run_child(job: *mut c_void) -> c_int {
-    let job: *mut Job<'_> = job.cast();
-    // SAFETY: `spawn` passes a valid job and does not touch it before this process has executed or ended
+extern "C" fn run_child(launch: *mut c_void) -> c_int {
+    let launch: *mut Launch<'_> = launch.cast();
+    // SAFETY: `spawn` passes a valid `Launch` and does not touch it before this process has executed or ended
     // (clone(2), CLONE_VFORK).
-    let job = unsafe { &mut *job };
-    if let Err(failure) = become_program(job) {
-        job.failure = Some(failure);
-        report(job.report, failure);
+    let launch = unsafe { &mut *launch };
+    if let Err(failure) = become_program(launch) {
+        launch.failure = Some(failure);
+        report(launch.report, failure);
     }
     // SAFETY: ends this process only, without running what the parent registered (_exit(2)).
     unsafe { libc::_exit(127) }
@@ -324,15 +325,15 @@ fn report(pipe: RawFd, failure: Failure) {
 }
 
 /// Returns only on failure.
-fn become_program(job: &mut Job<'_>) -> Result<(), Failure> {
-    let spawn = job.spawn;
+fn become_program(launch: &mut Launch<'_>) -> Result<(), Failure> {
+    let spawn = launch.spawn;
     reset_dispositions();
     // A group of its own, and without a terminal: the child of another user could type into the one
     // that the daemon was started from (TIOCSTI, ioctl_tty(2)).
     call("setsid", libc::SYS_setsid, [0, 0, 0])?;
     move_descriptors([spawn.stdin, spawn.stdout, spawn.stderr])?;
-    if job.report >= 0 {
-        leave_descriptors(job)?;
+    if launch.report >= 0 {
+        leave_descriptors(launch)?;
     }
     change_nice(spawn.nice)?;
     if let Some(umask) = spawn.umask {
@@ -345,7 +346,7 @@ fn become_program(job: &mut Job<'_>) -> Result<(), Failure> {
     // SAFETY: the new set is valid, the old one not wanted (rt_sigprocmask(2)).
     let outcome = unsafe { set_signal_mask(&0, ptr::null_mut()) };
     check("rt_sigprocmask", outcome)?;
-    execute(job)
+    execute(launch)
 }
 
 /// Signals that are ignored stay ignored across execve(2), and Rust ignores SIGPIPE: `yes | head` in a shell
@@ -389,18 +390,19 @@ fn move_descriptors(given: [Option<BorrowedFd<'_>>; 3]) -> Result<(), Failure> {
 
 /// Closes all descriptors that `execve` would close, except the report's: a user who stops the child before
 /// `execve` must not keep the daemon's pipes and locks open.
-fn leave_descriptors(job: &mut Job<'_>) -> Result<(), Failure> {
+fn leave_descriptors(launch: &mut Launch<'_>) -> Result<(), Failure> {
     const REPORT: RawFd = libc::STDERR_FILENO + 1;
     const FIRST: usize = REPORT as usize + 1;
-    if job.report != REPORT {
-        let (report, cloexec) = (job.report.unsigned_abs() as usize, libc::O_CLOEXEC.unsigned_abs() as usize);
+    if launch.report != REPORT {
+        let (report, cloexec) =
+            (launch.report.unsigned_abs() as usize, libc::O_CLOEXEC.unsigned_abs() as usize);
         call("dup3", libc::SYS_dup3, [report, REPORT as usize, cloexec])?;
-        job.report = REPORT;
+        launch.report = REPORT;
     }
     // close_range(2) exists since Linux 5.9. Without it, or where a sandbox does not know it, each is closed
     // alone.
     if call("close_range", libc::SYS_close_range, [FIRST, c_uint::MAX as usize, 0]).is_err() {
-        for fd in FIRST..job.descriptors {
+        for fd in FIRST..launch.descriptors {
             // EBADF: it is not open.
             let _ = call("close", libc::SYS_close, [fd, 0, 0]);
         }
@@ -452,13 +454,13 @@ fn change_identity(identity: &Identity) -> Result<(), Failure> {
 
 /// Tries the candidates in order. Returns when all have failed, or when one has failed with an error other
 /// than ENOENT, ENOTDIR and EACCES.
-fn execute(job: &Job<'_>) -> Result<(), Failure> {
+fn execute(launch: &Launch<'_>) -> Result<(), Failure> {
     let mut worst = libc::ENOENT;
-    for candidate in job.spawn.candidates {
+    for candidate in launch.spawn.candidates {
         let arguments = [
             candidate.as_ptr().expose_provenance(),
-            job.argv.as_ptr().expose_provenance(),
-            job.env.as_ptr().expose_provenance(),
+            launch.argv.as_ptr().expose_provenance(),
+            launch.env.as_ptr().expose_provenance(),
         ];
         let Err(failure) = call("execve", libc::SYS_execve, arguments) else { continue };
         match failure.errno {
@@ -470,11 +472,11 @@ fn execute(job: &Job<'_>) -> Result<(), Failure> {
     Err(Failure { step: "execve", errno: worst })
 }
 
-/// A system call whose arguments are integers, or addresses of memory that the job keeps alive.
+/// A system call whose arguments are integers, or addresses of memory that the `Launch` keeps alive.
 fn call(step: &'static str, number: c_long, arguments: [usize; 3]) -> Result<(), Failure> {
     let [first, second, third] = arguments;
     // SAFETY: the callers pass only calls that read memory, from addresses of NUL-terminated
-    // strings, null-terminated arrays and slices that live in the job (syscall(2)).
+    // strings, null-terminated arrays and slices that live in the `Launch` (syscall(2)).
     check(step, unsafe { libc::syscall(number, first, second, third) })
 }
 
