@@ -4,7 +4,7 @@ CARGO  ?= cargo
 TARGET ?= x86_64-unknown-linux-musl
 
 STATIC         = target/static/$(TARGET)/rinotifyd
-STATIC_MAX     = 1048576
+STATIC_MAX     = 1572864
 RELEASE_BINARY = $(or $(CARGO_TARGET_DIR),target)/release/rinotifyd
 
 # Where make install puts things; see tools/install.sh for more.
@@ -59,7 +59,7 @@ bench: ## measure it beside bare C loops; ONLY=latency,storm QUICK=1 IDLE_SECOND
 static: ## one static binary for TARGET, in target/static/TARGET/rinotifyd
 	tools/static.sh $(TARGET)
 
-size: ## fail when the static binary is over 1 MiB
+size: ## fail when the static binary is over 1.5 MiB
 	@size=$$(wc -c <$(STATIC)) && echo "$(STATIC): $$size bytes, at most $(STATIC_MAX)" && \
 	    test "$$size" -le $(STATIC_MAX)
 

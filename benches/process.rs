@@ -155,9 +155,9 @@ impl Process {
         self.proc_status("VmRSS")
     }
 
-    /// Resident memory in KiB, what is shared divided among those who share it.
-    pub fn pss_kib(&self) -> f64 {
-        field(&self.proc("smaps_rollup"), "Pss")
+    /// Resident memory in KiB that no file backs: heap, stacks and changed data.
+    pub fn anonymous_kib(&self) -> f64 {
+        field(&self.proc("smaps_rollup"), "Anonymous")
     }
 
     /// Processor time of all threads, in user and kernel.

@@ -13,7 +13,7 @@ use super::fields::{Fields, report};
 use super::ini::{Text, words};
 use super::load::Reader;
 use super::rules::{self, Named};
-use super::schema::{self, Kind};
+use super::schema::Kind;
 use super::suggest;
 use super::value::{self, Bad};
 use super::{
@@ -114,7 +114,7 @@ fn syslog(fields: &Fields, out: &mut Diagnostics) -> Syslog {
         name: (!fields.name.is_empty()).then(|| fields.name.as_str().into()),
         address: fields.one("address", out, value::address).unwrap_or_else(default),
         level: Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info),
-        facility: schema::facility_number(fields.choice("facility", out)),
+        facility: fields.choice("facility", out),
     }
 }
 

@@ -73,8 +73,8 @@ pub struct Syslog {
     pub address: Address,
     /// The least that is sent.
     pub level: Level,
-    /// The number of the facility (RFC 3164, section 4.1.1).
-    pub facility: u8,
+    /// The name of the facility (RFC 3164, section 4.1.1).
+    pub facility: &'static str,
 }
 
 impl Syslog {

@@ -20,7 +20,7 @@ use crate::record::Level;
 use crate::rows::Rows;
 use crate::sys::epoll::Interest;
 use crate::sys::lock::{LockError, PidFile};
-use crate::sys::{local, user};
+use crate::sys::{socket, user};
 use crate::types::Millis;
 
 /// Connections at once. An administrator has one or two, a monitor another.
@@ -140,7 +140,7 @@ impl Control {
         })?;
         make_room(path).map_err(|error| other(&error))?;
         let listener =
-            local::listen(path).map_err(|errno| other(&format!("{errno:?} ({})", errno.desc())))?;
+            socket::listen(path).map_err(|errno| other(&format!("{errno:?} ({})", errno.desc())))?;
         let id = identity(path).map_err(|error| other(&error))?;
         let token = reactor
             .add(&listener, Source::Control, Interest::READ)
@@ -184,29 +184,35 @@ impl Control {
 
     /// Takes who has connected: one in a turn, the others come in the next.
     pub fn accept(&mut self, reactor: &mut Reactor, now: Millis) {
-        let socket = match self.listener.accept() {
-            Ok((socket, _)) => socket,
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
             Err(error) => return self.pause(reactor, &error, now),
         };
-        let known = local::peer_uid(&socket).is_ok_and(user::is_root_or_own);
+        let known = socket::peer_uid(&stream).is_ok_and(user::is_root_or_own);
         let refusal = match (known, self.clients.len() < CLIENTS_MAX) {
             (true, true) => None,
             (true, false) => Some("too many connections"),
             (false, _) => Some("not allowed"),
         };
-        if socket.set_nonblocking(true).is_err() {
+        if stream.set_nonblocking(true).is_err() {
             return;
         }
         if let Some(why) = refusal {
             // Best effort: whoever does not get it sees the connection closed.
-            let _ = (&socket).write(&last_row(&ReplyEnd::Refused(why.to_owned())));
+            let _ = (&stream).write(&last_row(&ReplyEnd::Refused(why.to_owned())));
             return;
         }
         let key = self.next_key;
         self.next_key = self.next_key.wrapping_add(1);
-        if let Ok(token) = reactor.add(&socket, Source::Client(key), Interest::READ) {
+        if let Ok(token) = reactor.add(&stream, Source::Client(key), Interest::READ) {
             let deadline = now + PATIENCE_MS;
-            self.clients.push(Client { key, socket, token, deadline, stage: Stage::Asking(Vec::new()) });
+            self.clients.push(Client {
+                key,
+                socket: stream,
+                token,
+                deadline,
+                stage: Stage::Asking(Vec::new()),
+            });
         }
     }
 
@@ -347,7 +353,7 @@ fn make_room(path: &Path) -> io::Result<()> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(io::Error::other("it exists and is not a socket"))
         }
-        Ok(_) if local::is_abandoned(path) => fs::remove_file(path),
+        Ok(_) if socket::is_abandoned(path) => fs::remove_file(path),
         Ok(_) => Err(io::Error::other("some other program listens there")),
     }
 }

@@ -17,9 +17,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use crate::sys::dir::{self, FsType};
 use crate::sys::inotify::Inotify;
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::limits::Limit;
 use crate::sys::stat::{self, Kind, Stat};
-use crate::sys::writer::{Writer, writer};
 use crate::sys::{Errno, Error};
 
 /// One `getdents64(2)` fills so much.
@@ -214,26 +214,26 @@ fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<Owne
     }
 }
 
-/// A regular file, and whether somebody writes to it.
+/// A regular file, and whether a process holds it open for writing.
 fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Option<Entry> {
-    let kind = match writer(dir, &c_path(name)) {
-        Ok(Writer::Gone | Writer::NotAFile) => return None,
+    let kind = match open_for_writing(dir, &c_path(name)) {
+        Ok(OpenForWriting::Gone | OpenForWriting::NotAFile) => return None,
         outcome => kind_of(outcome),
     };
     Some(Entry { name: name.into(), kind, changed: true })
 }
 
 fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
-    kind_of(writer(dir, &c_path(name)))
+    kind_of(open_for_writing(dir, &c_path(name)))
 }
 
-fn kind_of(writer: Result<Writer, Errno>) -> EntryKind {
-    match writer {
-        Ok(Writer::Somebody | Writer::Gone) => EntryKind::OpenFile,
-        Ok(Writer::Unknown { stamp }) => EntryKind::Unsure { stamp },
+fn kind_of(outcome: Result<OpenForWriting, Errno>) -> EntryKind {
+    match outcome {
+        Ok(OpenForWriting::Yes | OpenForWriting::Gone) => EntryKind::OpenFile,
+        Ok(OpenForWriting::Unknown { stamp }) => EntryKind::Unsure { stamp },
         // It can be asked again later.
         Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => EntryKind::OpenFile,
-        Ok(Writer::Nobody | Writer::NotAFile) | Err(_) => EntryKind::File,
+        Ok(OpenForWriting::No | OpenForWriting::NotAFile) | Err(_) => EntryKind::File,
     }
 }
 

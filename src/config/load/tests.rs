@@ -169,11 +169,11 @@ fn every_key_is_taken_over() {
     assert_eq!(run.output, Output::Null);
     let [all, own] = config.syslog.as_slice() else { panic!("{:?}", config.syslog) };
     let default = Address::Path(b"/dev/log".to_vec());
-    assert_eq!((&all.name, &all.address, all.level, all.facility), (&None, &default, Level::Info, 3));
+    assert_eq!((&all.name, &all.address, all.level, all.facility), (&None, &default, Level::Info, "daemon"));
     let tcp = Address::Tcp("h".into(), 1);
     assert_eq!(
         (own.name.as_deref(), &own.address, own.level, own.facility),
-        (Some("L"), &tcp, Level::Debug, 17)
+        (Some("L"), &tcp, Level::Debug, "local1")
     );
     assert!(config.to_syslog(Level::Info, "x") && !config.to_syslog(Level::Debug, "x"));
     assert!(config.to_syslog(Level::Debug, "L"));

@@ -7,8 +7,8 @@ use super::failure::Failure;
 use super::op_run::OpRun;
 use super::private::{NEW, PrivateDir};
 use crate::sys::file;
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::stat::{Kind, Stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 impl OpRun<'_> {
     /// Copies the source, and then removes it.
@@ -25,7 +25,7 @@ impl OpRun<'_> {
         if copied.id != found.id {
             return Err(Failure::refused(self.verb, self.source_path(), "it was replaced meanwhile"));
         }
-        if copied.kind == Kind::File && writer(from.dir(), &from.name) == Ok(Writer::Somebody) {
+        if copied.kind == Kind::File && open_for_writing(from.dir(), &from.name) == Ok(OpenForWriting::Yes) {
             let reason = "a process is writing to it, and on another filesystem that would be lost";
             return Err(Failure::refused(self.verb, self.source_path(), reason));
         }

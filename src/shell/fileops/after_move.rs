@@ -12,9 +12,9 @@ use super::walk::{Chain, Walk, survey};
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file;
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 /// The mode of a moved directory while what is in it gets its attributes: closed to all other users.
 const CLOSED: u32 = 0o700;
@@ -139,7 +139,7 @@ pub fn remove_copied(
                 // What a process writes to it from now on would be lost.
                 (Ok(one), Ok(other))
                     if is_same(&one, &other, times)
-                        && writer(walk.dir(), &entry.name) != Ok(Writer::Somebody) =>
+                        && open_for_writing(walk.dir(), &entry.name) != Ok(OpenForWriting::Yes) =>
                 {
                     file::remove(walk.dir(), &entry.name)
                 }

@@ -12,8 +12,8 @@ use super::replaced::Replaced;
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file::{self, Existing};
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::stat::{Kind, Stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 const FILE_BY_DIRECTORY: &str = "a file is in the way, and only directories are replaced by directories";
 const DIRECTORY_BY_FILE: &str = "a directory is in the way, and only files are replaced by files";
@@ -109,7 +109,7 @@ fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
     /// Far longer than an `execve(2)` takes. If it is not enough, one event too many is seen.
     const ROUNDS: usize = 10_000;
     for _ in 0..ROUNDS {
-        if found.kind != Kind::File || writer(dir, name) != Ok(Writer::Somebody) {
+        if found.kind != Kind::File || open_for_writing(dir, name) != Ok(OpenForWriting::Yes) {
             return;
         }
         std::thread::yield_now();

@@ -16,7 +16,7 @@ use super::execute::carry_out;
 use super::op_run::Shared;
 use crate::engine::TaskId;
 use crate::engine::message::{Operation, OperationEnd};
-use crate::sys::eventfd::Bell;
+use crate::sys::eventfd::EventFd;
 use crate::sys::{Errno, Error};
 
 /// Enough for a thread: no function here recurses, and buffers are on the heap.
@@ -35,7 +35,7 @@ struct PoolState {
     queue: Mutex<Queue>,
     wake: Condvar,
     ended: Mutex<Vec<(Box<Operation>, OperationEnd)>>,
-    bell: Bell,
+    ended_event: EventFd,
     shared: Shared,
 }
 
@@ -103,7 +103,7 @@ impl Pool {
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Mutex::default(),
-            bell: Bell::new()?,
+            ended_event: EventFd::new()?,
             shared: Shared::default(),
         };
         Ok(Self { state: Arc::new(state), controls: HashMap::new() })
@@ -177,7 +177,7 @@ impl Pool {
 
     /// The operations that have ended since the last call.
     pub fn ended(&mut self) -> Vec<(Box<Operation>, OperationEnd)> {
-        self.state.bell.quiet();
+        self.state.ended_event.clear();
         let ended = std::mem::take(&mut *lock(&self.state.ended));
         for (operation, _) in &ended {
             self.controls.remove(&operation.task);
@@ -189,7 +189,7 @@ impl Pool {
 impl AsFd for Pool {
     /// Readable when an operation has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.state.bell.as_fd()
+        self.state.ended_event.as_fd()
     }
 }
 
@@ -239,7 +239,7 @@ impl PoolState {
         ended.push((operation, end));
         // One notification is enough for all that the reactor takes together.
         if ended.len() == 1 {
-            self.bell.ring();
+            self.ended_event.notify();
         }
     }
 }

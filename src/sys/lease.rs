@@ -1,10 +1,11 @@
-//! Is somebody writing to this file?
+//! Whether a process holds a file open for writing.
 //!
-//! The kernel grants a read lease only on a file that nobody holds open for writing
-//! (`fcntl(2)`, F_SETLEASE). So the daemon asks for one and gives it back at once.
+//! The kernel grants a read lease only on a file that no process holds open for writing
+//! (`fcntl(2)`, F_SETLEASE). So the daemon asks for a lease and gives it back at once.
 //!
-//! Probing makes IN_OPEN and IN_CLOSE_NOWRITE for whoever watches the file. For the microseconds
-//! between grant and return, an opener for writing waits, or with `O_NONBLOCK` gets EWOULDBLOCK.
+//! Asking makes IN_OPEN and IN_CLOSE_NOWRITE for every watch on the file. For the microseconds
+//! between grant and return, a process that opens the file for writing waits, or with `O_NONBLOCK` gets
+//! EWOULDBLOCK.
 
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,91 +17,92 @@ use nix::sys::stat::Mode;
 use super::stat::{Kind, Stat, stat};
 use super::{Errno, proc_path, retry};
 
-/// Who writes to a file.
+/// Whether a process holds a file open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// No process holds it open for writing.
-    Nobody,
-    /// At least one does.
-    Somebody,
-    /// The filesystem has no leases, or the daemon may not have one: it is neither root nor the
-    /// owner. Look twice: if the number is the same, probably nobody.
+pub enum OpenForWriting {
+    /// No process does.
+    No,
+    /// At least one process does.
+    Yes,
+    /// The filesystem has no leases, or the daemon may not take one because it is neither root nor the
+    /// file's owner. The caller looks twice: while the stamp changes, a process writes.
     Unknown {
-        /// Stands for size and times: nearly always another one when they are others.
+        /// A hash of size and times.
         stamp: u64,
     },
-    /// There is no such file any more.
+    /// The file no longer exists.
     Gone,
-    /// The name stands for something that is not a regular file.
+    /// The name stands for something other than a regular file.
     NotAFile,
 }
 
-/// Who writes to the file `name` in `dir`. Anything but a regular file is not even opened: a FIFO
-/// would wake its writer, a device might rewind.
+/// Whether a process holds the file `name` in `dir` open for writing. Only a regular file is opened to find
+/// out: opening a FIFO would wake its writer, opening a device might rewind it.
 ///
 /// # Errors
 /// EACCES when `dir` may not be searched, EMFILE, ENFILE, ENOMEM, and what the filesystem says.
-pub fn writer(dir: BorrowedFd<'_>, name: &CStr) -> Result<Writer, Errno> {
+pub fn open_for_writing(dir: BorrowedFd<'_>, name: &CStr) -> Result<OpenForWriting, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = match retry(|| openat(dir, name, flags, Mode::empty())) {
-        Err(Errno::ENOENT | Errno::ESTALE) => return Ok(Writer::Gone),
+        Err(Errno::ENOENT | Errno::ESTALE) => return Ok(OpenForWriting::Gone),
         outcome => outcome?,
     };
     let stat = stat(file.as_fd())?;
     match (stat.kind, stat.links) {
-        (Kind::File, 0) => Ok(Writer::Gone),
-        (Kind::File, _) => writer_of(file.as_fd(), &stat),
-        _ => Ok(Writer::NotAFile),
+        (Kind::File, 0) => Ok(OpenForWriting::Gone),
+        (Kind::File, _) => of_file(file.as_fd(), &stat),
+        _ => Ok(OpenForWriting::NotAFile),
     }
 }
 
-fn writer_of(file: BorrowedFd<'_>, stat: &Stat) -> Result<Writer, Errno> {
+fn of_file(file: BorrowedFd<'_>, stat: &Stat) -> Result<OpenForWriting, Errno> {
     match retry(|| reopen(file)) {
         Ok(readable) => Ok(ask_for_lease(&readable, stat)),
         // Another program holds a write lease, which it can only have as an opener for writing.
-        Err(Errno::EAGAIN) => Ok(Writer::Somebody),
+        Err(Errno::EAGAIN) => Ok(OpenForWriting::Yes),
         Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(errno),
         // No right to read, or no /proc to open it through.
         Err(_) => Ok(unknown(stat)),
     }
 }
 
-/// Through `/proc`, so that it is the file that was looked at, whatever its name now stands for.
+/// Opens the held file through `/proc`: by its name, another file could be opened by now.
 fn reopen(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE;
     open(proc_path(file).as_c_str(), flags, Mode::empty())
 }
 
-fn ask_for_lease(readable: &OwnedFd, stat: &Stat) -> Writer {
-    // A writer who comes while the lease is held makes the kernel send a signal: SIGIO, which
-    // kills, unless another is chosen (fcntl(2), F_SETSIG). SIGURG is ignored by default.
+fn ask_for_lease(readable: &OwnedFd, stat: &Stat) -> OpenForWriting {
+    // When a process opens the file for writing while the lease is held, the kernel sends the daemon a
+    // signal. SIGIO, the default, would end it (fcntl(2), F_SETSIG); SIGURG is ignored by default.
     if retry(|| fcntl(readable, F_SETSIG, libc::SIGURG)).is_err() {
         return unknown(stat);
     }
     match retry(|| fcntl(readable, libc::F_SETLEASE, libc::F_RDLCK)) {
         Ok(()) => {
-            // Closing the descriptor would give it back too, if this could fail.
+            // If this failed, closing the descriptor would give the lease back too.
             let _ = fcntl(readable, libc::F_SETLEASE, libc::F_UNLCK);
-            Writer::Nobody
+            OpenForWriting::No
         }
-        Err(Errno::EAGAIN) => Writer::Somebody,
+        Err(Errno::EAGAIN) => OpenForWriting::Yes,
         Err(_) => unknown(stat),
     }
 }
 
-/// `asm-generic/fcntl.h`; x86, ARM and RISC-V use it unchanged. libc does not have it.
+/// `asm-generic/fcntl.h`; x86, ARM and RISC-V use it unchanged. Neither libc nor nix has it.
 const F_SETSIG: libc::c_int = 10;
 
+/// Raw, because `nix::fcntl::FcntlArg` has neither F_SETSIG nor F_SETLEASE.
 fn fcntl(fd: &OwnedFd, command: libc::c_int, argument: libc::c_int) -> Result<(), Errno> {
     // SAFETY: both commands used here take an integer and touch no memory (fcntl(2)).
     let outcome = unsafe { libc::fcntl(fd.as_raw_fd(), command, argument) };
     Errno::result(outcome).map(drop)
 }
 
-fn unknown(stat: &Stat) -> Writer {
+fn unknown(stat: &Stat) -> OpenForWriting {
     let mut hasher = DefaultHasher::new();
     (stat.id, stat.size, stat.mtime_ns, stat.ctime_ns).hash(&mut hasher);
-    Writer::Unknown { stamp: hasher.finish() }
+    OpenForWriting::Unknown { stamp: hasher.finish() }
 }
 
 #[cfg(test)]
@@ -121,16 +123,20 @@ mod tests {
         let (scratch, dir) = scratch();
         let path = scratch.path().join("file");
         let writing = File::create(&path).unwrap();
-        assert_eq!(writer(dir.as_fd(), c"file"), Ok(Writer::Somebody));
+        assert_eq!(open_for_writing(dir.as_fd(), c"file"), Ok(OpenForWriting::Yes));
         drop(writing);
         let reading = File::open(&path).unwrap();
-        assert_eq!(writer(dir.as_fd(), c"file"), Ok(Writer::Nobody));
-        assert_eq!(writer(dir.as_fd(), c"file"), Ok(Writer::Nobody), "the lease was given back");
+        assert_eq!(open_for_writing(dir.as_fd(), c"file"), Ok(OpenForWriting::No));
+        assert_eq!(
+            open_for_writing(dir.as_fd(), c"file"),
+            Ok(OpenForWriting::No),
+            "the lease was given back"
+        );
         drop(reading);
-        // Nothing stays behind that would make this opener wait.
+        // No lease stays behind that would make this opener wait.
         OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_eq!(writer(dir.as_fd(), c"file"), Ok(Writer::Gone));
+        assert_eq!(open_for_writing(dir.as_fd(), c"file"), Ok(OpenForWriting::Gone));
     }
 
     #[test]
@@ -138,11 +144,11 @@ mod tests {
         let (scratch, dir) = scratch();
         let path = scratch.path().join("fifo");
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        assert_eq!(writer(dir.as_fd(), c"fifo"), Ok(Writer::NotAFile));
+        assert_eq!(open_for_writing(dir.as_fd(), c"fifo"), Ok(OpenForWriting::NotAFile));
         symlink("fifo", scratch.path().join("link")).unwrap();
-        assert_eq!(writer(dir.as_fd(), c"link"), Ok(Writer::NotAFile));
-        assert_eq!(writer(dir.as_fd(), c"."), Ok(Writer::NotAFile));
-        // A writer of a FIFO without reader is refused: so nobody opened it.
+        assert_eq!(open_for_writing(dir.as_fd(), c"link"), Ok(OpenForWriting::NotAFile));
+        assert_eq!(open_for_writing(dir.as_fd(), c"."), Ok(OpenForWriting::NotAFile));
+        // The kernel refuses to open a FIFO without reader for writing: so the FIFO was not opened.
         let refused = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::ENXIO));
     }
@@ -154,7 +160,7 @@ mod tests {
         let before = stat(dir.as_fd()).unwrap();
         let dir = dir.into();
         let answer = ask_for_lease(&dir, &before);
-        assert!(matches!(answer, Writer::Unknown { .. }));
+        assert!(matches!(answer, OpenForWriting::Unknown { .. }));
         assert_eq!(ask_for_lease(&dir, &before), answer);
         for after in [
             Stat { size: before.size + 1, ..before },
@@ -166,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_who_comes_during_the_lease_kills_nobody() {
+    fn a_writer_that_comes_during_the_lease_does_not_end_the_process() {
         let (scratch, dir) = scratch();
         let path = scratch.path().join("file");
         fs::write(&path, b"").unwrap();
@@ -177,6 +183,6 @@ mod tests {
         let breaker = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
         assert_eq!(breaker.unwrap_err().raw_os_error(), Some(libc::EWOULDBLOCK));
         drop(lease);
-        assert_eq!(writer(dir.as_fd(), c"file"), Ok(Writer::Nobody));
+        assert_eq!(open_for_writing(dir.as_fd(), c"file"), Ok(OpenForWriting::No));
     }
 }

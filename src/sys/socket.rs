@@ -1,5 +1,5 @@
-//! Sockets: one with a path to be asked at (`unix(7)`), and those to send lines through, which
-//! never wait.
+//! Sockets: a Unix stream socket to accept clients at (`unix(7)`), and non-blocking sockets to send log
+//! lines through.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,44 +17,44 @@ use super::{Errno, retry};
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 16;
 
-/// A socket at this path, which only its owner and root can connect to, from its first moment on.
-/// It does not block.
+/// Listens at this path. From the first moment on only the owner of the socket and root can connect to it.
+/// Accepting does not block.
 ///
 /// # Errors
-/// EADDRINUSE when something has the name, ENAMETOOLONG, ENOENT, EACCES, EROFS, EMFILE.
+/// EADDRINUSE when the name exists, ENAMETOOLONG, ENOENT, EACCES, EROFS, EMFILE.
 pub fn listen(path: &Path) -> Result<UnixListener, Errno> {
     let address = UnixAddr::new(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // The name gets the mode that the socket has, without what the umask takes (`unix_bind_bsd` in
-    // the kernel's `net/unix/af_unix.c`).
+    // The name gets the mode of the socket, less the umask (`unix_bind_bsd` in the kernel's
+    // `net/unix/af_unix.c`).
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(fd.as_raw_fd(), &address)?;
     start_listening(&fd, Backlog::new(BACKLOG)?)?;
     Ok(fd.into())
 }
 
-/// Whether the socket of this name is one that nobody listens on.
+/// Whether the name is a stream socket on which no process listens.
 #[must_use]
 pub fn is_abandoned(path: &Path) -> bool {
     open(Peer::Path(path), true).is_err_and(|errno| errno == Errno::ECONNREFUSED)
 }
 
-/// Whom to send to.
+/// Where a socket sends to.
 #[derive(Clone, Copy, Debug)]
 pub enum Peer<'a> {
-    /// A socket of this machine.
+    /// A Unix socket with this path.
     Path(&'a Path),
-    /// One of the network.
+    /// An address of the network.
     Net(SocketAddr),
 }
 
-/// A socket that sends there: a stream, or datagrams. A stream over the network may still be
-/// connecting, and has no room until it is.
+/// A non-blocking socket that sends there, a stream or datagrams. A stream over the network may still be
+/// connecting; it has no room until then.
 ///
 /// # Errors
 /// ENOENT, ECONNREFUSED, EACCES, ENETUNREACH; EPROTOTYPE for a path of the other type; EAGAIN when
-/// whoever listens at a path has too many connections to accept.
+/// the backlog of the listener at a path is full.
 pub fn open(peer: Peer<'_>, stream: bool) -> Result<OwnedFd, Errno> {
     let kind = if stream { SockType::Stream } else { SockType::Datagram };
     match peer {
@@ -74,24 +74,24 @@ fn open_to(family: AddressFamily, kind: SockType, address: &dyn SockaddrLike) ->
     }
 }
 
-/// Sends a datagram, or as much of a stream as there is room for; returns how much that was.
+/// Sends a datagram, or as much as a stream has room for; returns how many bytes that was.
 ///
 /// # Errors
-/// EAGAIN when there is no room; ECONNREFUSED, ENOTCONN, EPIPE, ECONNRESET and the like when nobody
-/// takes it.
+/// EAGAIN when there is no room; ECONNREFUSED, ENOTCONN, EPIPE, ECONNRESET and the like when the receiver
+/// is gone.
 pub fn send(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     retry(|| send_message(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
 }
 
-/// Whether the other side of a stream has closed it. What it may have sent stays unread.
+/// Whether the peer of a stream has closed it. Bytes that the peer has sent stay unread.
 #[must_use]
 pub fn is_closed(fd: &OwnedFd) -> bool {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
     retry(|| recv(fd.as_raw_fd(), &mut [0], flags)) == Ok(0)
 }
 
-/// The user on the other side of a connection, as of when it was made; for one that was connected,
-/// who listened.
+/// The user id of the peer, as of when the connection was made; for the connecting side, that of the
+/// listener.
 ///
 /// # Errors
 /// None that the kernel documents for a connected socket.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_abandoned_when_nobody_listens() {
+    fn a_socket_is_abandoned_when_no_process_listens() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("socket");
         assert!(!is_abandoned(&path), "there is none");

@@ -1,7 +1,8 @@
-//! Files that are put into place whole: written beside their name, renamed over it.
+//! Files below a chosen root directory, replaced atomically.
 //!
-//! Paths are looked up as if the given root were `/`: no symbolic link, absolute ones and `..`
-//! included, leads out of it. A name itself is never followed; what stands there is replaced.
+//! Paths are looked up as if the root were `/`: no symbolic link leads out of it, absolute links and `..`
+//! included. The last component is never followed; a symbolic link there is replaced. A new file is written
+//! under a temporary name beside the old one and renamed over it.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -21,17 +22,17 @@ use super::{Errno, errno_of, retry};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
-/// Not to hang on a FIFO, and not to follow a link.
+/// A FIFO is not waited for, and a symbolic link is not followed.
 const FILE: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
-/// The mode of directories that are made.
+/// The mode of new directories.
 const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
 
-/// Where paths begin.
+/// The directory that stands for `/`.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
-    /// `/` itself, where the kernel need not be told to stay inside.
+    /// The root is `/` itself: no lookup can leave it, so `openat2(2)` is not needed.
     whole: bool,
 }
 
@@ -59,14 +60,14 @@ impl Root {
             Err(Errno::ENOSYS | Errno::EPERM) if self.whole => {
                 retry(|| openat(&self.fd, path, DIRECTORY, Mode::empty()))
             }
-            // A sandbox; openat2 itself says so for O_NOATIME only.
+            // From a sandbox: openat2(2) itself gives EPERM only for O_NOATIME.
             Err(Errno::EPERM) => Err(Errno::ENOSYS),
             outcome => outcome,
         };
         opened.map(|fd| Directory { fd })
     }
 
-    /// As [`Root::directory`]; what is missing on the way is made, with mode 0755.
+    /// As [`Root::directory`], but makes missing directories, with mode 0755.
     ///
     /// # Errors
     /// As there, and EEXIST for a symbolic link to nothing, EROFS, ENOSPC and the like.
@@ -76,7 +77,7 @@ impl Root {
                 let parent = self.make_directory(parent)?;
                 mkdirat(&parent.fd, name, DIRECTORY_MODE)?;
                 let made = self.directory(path)?;
-                // Whatever the umask left of it.
+                // The umask may have taken some bits.
                 fchmod(&made.fd, DIRECTORY_MODE)?;
                 Ok(made)
             }
@@ -92,7 +93,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// What stands at the name; `None` when nothing does.
+    /// The attributes of `name`; `None` when it does not exist.
     ///
     /// # Errors
     /// EACCES, ENAMETOOLONG and what the filesystem says.
@@ -104,18 +105,19 @@ impl Directory {
         }
     }
 
-    /// Whether entries can be made here: EROFS and EACCES say why not.
+    /// Checks that entries can be made here.
     ///
     /// # Errors
-    /// As `access(2)`.
+    /// EROFS, EACCES and what else `access(2)` says.
     pub fn check_writable(&self) -> Result<(), Errno> {
         retry(|| faccessat(&self.fd, c".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()))
     }
 
-    /// What the regular file holds, up to `size_max` bytes and one more.
+    /// The contents of a regular file: at most `size_max` bytes and one more, which shows that there are
+    /// more.
     ///
     /// # Errors
-    /// ENOENT, ELOOP for a symbolic link, EINVAL for what is no regular file, and what reading says.
+    /// ENOENT, ELOOP for a symbolic link, EINVAL for anything but a regular file, and what `read(2)` says.
     pub fn read(&self, name: &Path, size_max: usize) -> Result<Vec<u8>, Errno> {
         let fd = retry(|| openat(&self.fd, name, OFlag::O_RDONLY | FILE, Mode::empty()))?;
         if stat(fd.as_fd())?.kind != Kind::File {
@@ -127,24 +129,25 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Puts a file of one's own there, whole and on disk, instead of whatever file or link there was.
+    /// Makes a file of the process's own user and group, and waits until it is on disk; a file or symbolic
+    /// link of that name is replaced.
     ///
     /// # Errors
-    /// EISDIR, EROFS, ENOSPC and the like; nothing is left behind then.
+    /// EISDIR, EROFS, ENOSPC and the like; no temporary file is left then.
     pub fn put_file(&self, name: &Path, bytes: &[u8], mode: u32) -> Result<(), Errno> {
         self.put(name, |dir, temporary| {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | FILE;
             let fd = retry(|| openat(dir, temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR))?;
             let mut file = File::from(fd);
             file.write_all(bytes).map_err(|error| errno_of(&error))?;
-            // Not the group of the directory, which a set-group-id bit would give.
+            // A set-group-id bit of the directory would give the file the group of the directory.
             fchown(&file, Some(geteuid()), Some(getegid()))?;
             fchmod(&file, Mode::from_bits_truncate(mode))?;
             retry(|| fsync(&file))
         })
     }
 
-    /// Puts a symbolic link there, as [`Directory::put_file`].
+    /// Makes a symbolic link, as [`Directory::put_file`] makes a file.
     ///
     /// # Errors
     /// As there.
@@ -165,7 +168,7 @@ impl Directory {
     ) -> Result<(), Errno> {
         let temporary = [b".", name.as_os_str().as_bytes(), b".new"].concat();
         let temporary = Path::new(std::ffi::OsStr::from_bytes(&temporary));
-        // Left behind by one that was killed.
+        // A process that was killed may have left one.
         match self.remove(temporary) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno),
@@ -187,7 +190,7 @@ impl Directory {
         retry(|| unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir))
     }
 
-    /// Removes a directory if it is empty; says whether it was.
+    /// Removes a directory if it is empty. `false` when it is not, or does not exist.
     ///
     /// # Errors
     /// ENOTDIR, EROFS, EBUSY and the like.
@@ -228,7 +231,7 @@ mod tests {
         let id = |path: &str| stat(root.directory(Path::new(path)).unwrap().fd.as_fd()).unwrap().id;
         assert_eq!(id("absolute/dir"), id("real/dir"));
         assert_eq!(id("dotted/dir"), id("real/dir"));
-        // In the image that path does not exist, and is not made behind a link to nothing.
+        // That path does not exist below the root, and is not made through a dangling link.
         assert_eq!(root.directory(Path::new("outside")).unwrap_err(), Errno::ENOENT);
         assert_eq!(root.make_directory(Path::new("outside/new")).unwrap_err(), Errno::EEXIST);
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -269,11 +272,11 @@ mod tests {
         assert_eq!(fs::read_to_string(scratch.path().join("precious")).unwrap(), "kept");
         dir.put_link(name, Path::new("elsewhere")).unwrap();
         assert_eq!(dir.look(name).unwrap().unwrap().kind, Kind::Symlink);
-        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2, "something was left behind");
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2, "a temporary file was left");
     }
 
     #[test]
-    fn what_cannot_be_put_leaves_nothing_behind() {
+    fn a_failure_leaves_no_temporary_file() {
         let (scratch, root) = root();
         let dir = root.directory(Path::new("")).unwrap();
         fs::create_dir_all(scratch.path().join("name/full")).unwrap();
@@ -283,7 +286,7 @@ mod tests {
         assert_eq!(dir.remove(Path::new("none")), Err(Errno::ENOENT));
         nix::unistd::mkfifo(&scratch.path().join("fifo"), Mode::S_IRWXU).unwrap();
         assert_eq!(dir.read(Path::new("fifo"), 9), Err(Errno::EINVAL));
-        // Of one that was killed in the middle.
+        // Left by a process that was killed.
         fs::write(scratch.path().join(".file.new"), "half").unwrap();
         dir.put_file(Path::new("file"), b"whole", 0o644).unwrap();
         let mut names: Vec<_> =
