@@ -7,15 +7,15 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use super::command;
-use super::diagnostics::{Diagnostics, quoted};
+use super::diagnostics::{Bad, Diagnostics, quoted};
 use super::expression;
-use super::fields::{Fields, report};
+use super::fields::Fields;
 use super::ini::{Text, words};
-use super::load::Reader;
+use super::reader::Reader;
 use super::rules::{self, Named};
 use super::schema::{self, Kind};
 use super::suggest;
-use super::value::{self, Bad};
+use super::value::{self, report};
 use super::{
     Action, Address, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Syslog, Trigger, Watch,
     WhileRunning, Worker,
@@ -227,29 +227,15 @@ fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
         return None;
     }
     let gid = match group {
-        Some(item) => Some(look_up(item, "group", &item.bytes, |name| host.group(name), out)?),
+        Some(item) => {
+            let found = value::look_up(&item.bytes, "group", &item.bytes, |name| host.group(name));
+            Some(report(item, found, out)?)
+        }
         None => None,
     };
     let name = user.map_or(b"root".as_slice(), |item| &item.bytes);
-    look_up(either, "user", name, |name| host.user(name, gid), out)
-}
-
-/// Asks a database for the name that an item holds or implies.
-pub(super) fn look_up<T>(
-    item: &Text,
-    what: &str,
-    name: &[u8],
-    find: impl Fn(&str) -> std::io::Result<Option<T>>,
-    out: &mut Diagnostics,
-) -> Option<T> {
-    let found = str::from_utf8(name).map_or(Ok(None), find);
-    let name = quoted(name);
-    match found {
-        Ok(Some(found)) => return Some(found),
-        Ok(None) => out.error(item.span, format!("there is no {what} {name} on this machine")),
-        Err(error) => out.error(item.span, format!("cannot look up {what} {name}: {error}")),
-    }
-    None
+    let found = value::look_up(&either.bytes, "user", name, |name| host.user(name, gid));
+    report(either, found, out)
 }
 
 fn event_map(fields: &Fields, names: &Names<'_>, out: &mut Diagnostics) -> EventMap {

@@ -5,6 +5,7 @@
 //! configuration holds.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Widest source line that is shown whole; of a longer one, the part around the caret.
@@ -27,7 +28,7 @@ pub struct Span {
 impl Span {
     /// Part of this span, counted from its start and cut at its end.
     #[must_use]
-    pub fn part(self, range: std::ops::Range<usize>) -> Self {
+    pub fn part(self, range: Range<usize>) -> Self {
         let limit = |at: usize| self.start.saturating_add(at).min(self.end);
         Self { file: self.file, start: limit(range.start), end: limit(range.end) }
     }
@@ -85,6 +86,22 @@ pub struct Diagnostic {
     pub place: Place,
     /// What is wrong and, where known, the likely correction. Holds no raw control character.
     pub message: String,
+}
+
+/// Why a value is refused, and which of its bytes are to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// What is wrong.
+    pub message: String,
+    /// Offsets in the value.
+    pub range: Range<usize>,
+}
+
+impl Bad {
+    /// The value as a whole is to blame.
+    pub fn whole(text: &[u8], message: impl Into<String>) -> Self {
+        Self { message: message.into(), range: 0..text.len() }
+    }
 }
 
 /// A text that diagnostics point into.

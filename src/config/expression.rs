@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::value::Bad;
+use super::diagnostics::Bad;
 
 /// Compiled size of one expression: ten times what a long list of alternatives needs, and small
 /// enough for a router.

@@ -3,11 +3,11 @@
 //! Invariant: a [`Fields`] holds only keys that its section knows and that are built, each once. An
 //! error in a value is reported by the getter that reads it, so every key is read exactly once.
 
-use super::diagnostics::{Diagnostics, Span, escape, quoted};
+use super::diagnostics::{Bad, Diagnostics, Span, escape, quoted};
 use super::ini::{self, Text};
 use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
 use super::suggest;
-use super::value::{self, Bad};
+use super::value::{self, report};
 use crate::types::Millis;
 
 /// One section that the schema knows.
@@ -281,11 +281,6 @@ impl Fields {
             value::choice(text, choices)
         })
     }
-}
-
-/// Turns a bad item into an error.
-pub fn report<T>(item: &Text, result: Result<T, Bad>, out: &mut Diagnostics) -> Option<T> {
-    result.map_err(|bad| out.error(item.span.part(bad.range), bad.message)).ok()
 }
 
 #[cfg(test)]

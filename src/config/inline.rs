@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::build::default_daemon;
 use super::command;
-use super::diagnostics::{Diagnostics, Span, quoted};
+use super::diagnostics::{Bad, Diagnostics, Span, quoted};
 use super::load::Loaded;
 use super::suggest;
-use super::value::{self, Bad};
+use super::value;
 use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::PathPattern;

@@ -3,11 +3,11 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `load` (files and includes), `build` and `rules` (sections to
-//! [`Config`]), `usage` (warnings about
-//! the whole), `inline` (a configuration from options, without a file).
+//! values), `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
+//! the whole), `load` (the way through all of them), `inline` (a configuration from options, without a
+//! file).
 //!
-//! Nothing here touches the filesystem or the user database: `load` asks a [`load::Host`] for them.
+//! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
 //! The invariant: a `Config` that was returned is complete and valid; every index in it points to
 //! something.
 
@@ -16,9 +16,11 @@ mod command;
 pub mod diagnostics;
 mod expression;
 mod fields;
+pub mod host;
 pub mod ini;
 pub mod inline;
 pub mod load;
+mod reader;
 mod rules;
 pub mod schema;
 pub mod suggest;

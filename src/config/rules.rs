@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::build::look_up;
-use super::diagnostics::quoted;
+use super::diagnostics::{Bad, Diagnostics, quoted};
 use super::expression;
-use super::fields::{Fields, report};
+use super::fields::Fields;
 use super::ini::{Text, words};
-use super::load::Reader;
+use super::reader::Reader;
 use super::suggest;
-use super::value::Bad;
+use super::value::{look_up, report};
 use super::{FileAction, Rule};
 use crate::replacement::{BadReplacement, Replacement};
 
@@ -65,10 +64,11 @@ fn owner(fields: &Fields, key: &str, reader: &mut Reader<'_>) -> Option<u32> {
         return None;
     }
     if key == "group" {
-        return look_up(item, "group", &item.bytes, |name| host.group(name), out);
+        return report(item, look_up(&item.bytes, "group", &item.bytes, |name| host.group(name)), out);
     }
     // A number is enough, whatever group its user is in.
-    look_up(item, "user", &item.bytes, |name| host.user(name, Some(0)), out).map(|identity| identity.uid)
+    let found = look_up(&item.bytes, "user", &item.bytes, |name| host.user(name, Some(0)));
+    report(item, found, out).map(|identity| identity.uid)
 }
 
 fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
@@ -80,7 +80,7 @@ fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
 }
 
 /// Where a destination can be must be plain to whoever reads the configuration.
-fn check_fixed(dst: &Replacement, item: &Text, out: &mut super::diagnostics::Diagnostics) {
+fn check_fixed(dst: &Replacement, item: &Text, out: &mut Diagnostics) {
     let has_dots = |path: &[u8]| path.split(|&byte| byte == b'/').any(|name| name == b"." || name == b"..");
     match dst.fixed() {
         Some(b"") => out.warning(

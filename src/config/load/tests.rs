@@ -1,13 +1,18 @@
 //! The loader as a whole: every refusal and every warning, by its text, against a made-up machine.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::host::{HostFile, Ownership};
 use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
+use crate::pattern::{Component, PathPattern};
 use crate::record::Level;
+use crate::types::Identity;
 
 mod rules;
 
@@ -60,10 +65,10 @@ impl Host for Fake {
         let mut folder = base.to_path_buf();
         for component in components {
             let Component::Literal(name) = component else { return Err(io::Error::other("too deep")) };
-            folder.push(path_of(name));
+            folder.push(std::ffi::OsStr::from_bytes(name));
         }
         if let Component::Literal(name) = last {
-            return Ok(vec![folder.join(path_of(name))]);
+            return Ok(vec![folder.join(std::ffi::OsStr::from_bytes(name))]);
         }
         let inside = |path: &&PathBuf| {
             path.parent() == Some(&folder)
