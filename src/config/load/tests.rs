@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::host::{HostFile, Ownership};
+use crate::config::schema::{Kind, Naming, SECTIONS, Value};
 use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::{Component, PathPattern};
@@ -271,11 +272,44 @@ fn keys_that_cannot_be() {
 
 #[test]
 fn what_is_not_built_is_refused_everywhere() {
-    for section in crate::config::schema::SECTIONS.iter().filter(|section| section.built) {
+    for section in SECTIONS.iter().filter(|section| section.built) {
         for key in section.keys.iter().filter(|key| !key.built) {
             let said = Fake::new(format!("[{} x]\n{} = 1\n", section.word, key.name)).said();
             let expected = format!("m:2:1: error: \"{}\" is not supported yet", key.name);
             assert!(said.lines().any(|line| line == expected), "{said}");
+        }
+    }
+}
+
+/// A key that the schema lists and nothing reads would be ignored without a word.
+#[test]
+fn every_key_is_read() {
+    for section in SECTIONS.iter().filter(|section| section.built) {
+        for key in section.keys.iter().filter(|key| key.built) {
+            let bad = match key.value {
+                Value::Path | Value::Address | Value::File => "no/such/path",
+                Value::Assignment => "no assignment",
+                Value::Regex => "(",
+                Value::Replacement => r"\x",
+                Value::Command => "{pathnam}",
+                _ => "!nothing",
+            };
+            let variants: &[&str] = if key.types.is_empty() { &["", "shell", "delete"] } else { key.types };
+            let name = if section.naming == Naming::Never { "" } else { " x" };
+            let is_read = |variant: &&str| {
+                let chooser = match section.kind {
+                    Kind::Scheduler if key.name != "type" => format!("type = {variant}\ncmd = /bin/true\n"),
+                    Kind::Rule if key.name != "action" => format!("action = {variant}\nsrc_re = /(.)\n"),
+                    _ => String::new(),
+                };
+                let chooser = chooser.replace(&format!("{} = /bin/true\n", key.name), "");
+                let chooser = chooser.replace(&format!("{} = /(.)\n", key.name), "");
+                let before = format!("[{}{name}]\n{chooser}", section.word);
+                let said = Fake::new(format!("{before}{} = {bad}\n", key.name)).said();
+                let place = format!("m:{}:{}", before.lines().count() + 1, key.name.len() + 4);
+                said.lines().any(|line| line.starts_with(&place))
+            };
+            assert!(variants.iter().any(is_read), "[{}] {}", section.word, key.name);
         }
     }
 }
