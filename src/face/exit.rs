@@ -1,7 +1,9 @@
 //! How the process ends, and what it writes on the way: the only place that writes to standard output and
-//! standard error on behalf of the command line.
+//! standard error on behalf of the command line. What is not safe to show is escaped here at the latest.
 
 use std::io::{self, Write};
+
+use crate::quote::lines;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub enum Exit {
 /// Standard output that is closed or full is a failure, not a panic.
 pub(super) fn print(text: &[u8]) -> Exit {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Exit::Success,
         Err(_) => Exit::Failure,
     }
@@ -26,5 +28,5 @@ pub(super) fn print(text: &[u8]) -> Exit {
 /// Writes a message to standard error.
 pub(super) fn complain(text: &str) {
     // If standard error is closed, no place is left to report it to.
-    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    let _ = writeln!(io::stderr().lock(), "{}", lines(text.trim_end_matches('\n').as_bytes()));
 }
