@@ -8,11 +8,13 @@
 //! default in their place would look like a setting of the user. The first test that builds such a
 //! section fails.
 
-use super::diagnostics::{Bad, Diagnostics, Span, escape, quoted};
+use std::collections::HashMap;
+
+use super::diagnostics::{Bad, Diagnostics, Span, quoted};
 use super::ini::{self, Text};
 use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
-use super::suggest;
 use super::value::{self, report};
+use crate::quote::plain;
 use crate::types::Millis;
 
 /// One section that the schema knows.
@@ -42,12 +44,14 @@ struct Field {
 /// `[daemon]`. A named section stands once in all of them.
 pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
     let mut all: Vec<Fields> = Vec::new();
+    let mut known: HashMap<(&str, String), usize> = HashMap::new();
     for section in sections {
         let Some(mut fields) = Fields::new(section, out) else { continue };
         for entry in &section.entries {
             fields.add_entry(entry, out);
         }
-        match all.iter_mut().find(|known| known.is_same(&fields)) {
+        let first = *known.entry((fields.section.word, fields.name.clone())).or_insert(all.len());
+        match all.get_mut(first) {
             Some(first) if first.name.is_empty() && first.header.file != fields.header.file => {
                 first.merge(fields, out);
                 continue;
@@ -70,7 +74,7 @@ impl Fields {
     fn new(section: &ini::Section, out: &mut Diagnostics) -> Option<Self> {
         let word = &section.kind.bytes;
         let Some(known) = Section::find(word) else {
-            let hint = suggest::hint(word, SECTIONS.iter().map(|section| section.word));
+            let hint = out.hint(word, SECTIONS.iter().map(|section| section.word));
             out.error(section.kind.span, format!("unknown section {}{hint}", quoted(word)));
             return None;
         };
@@ -98,21 +102,17 @@ impl Fields {
         Self { section, name: name.to_owned(), header, fields: Vec::new() }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.section.kind == other.section.kind && self.name == other.name
-    }
-
     /// `[kind name]`
     #[must_use]
     pub fn title(&self) -> String {
         let blank = if self.name.is_empty() { "" } else { " " };
-        format!("[{}{blank}{}]", self.section.word, escape(self.name.as_bytes()))
+        format!("[{}{blank}{}]", self.section.word, plain(self.name.as_bytes()))
     }
 
     fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
         let (word, at) = (&entry.key.bytes, entry.key.span);
         let Some(key) = self.section.key(word) else {
-            let hint = suggest::hint(word, self.section.keys.iter().map(|key| key.name));
+            let hint = out.hint(word, self.section.keys.iter().map(|key| key.name));
             out.error(at, format!("unknown key {} in [{}]{hint}", quoted(word), self.section.word));
             return;
         };

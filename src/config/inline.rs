@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::build::default_daemon;
 use super::command;
 use super::diagnostics::{Bad, Diagnostics, Span, quoted};
+use super::filter::Filters;
 use super::load::Loaded;
 use super::suggest;
 use super::value;
@@ -79,7 +80,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             auto_add: inline.recursive,
             rescan_ms: 0,
             catch_up: false,
-            exclude: Vec::new(),
+            exclude: Filters::default(),
         }],
     };
     Ok(Loaded { config, warnings: options.out })

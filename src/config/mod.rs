@@ -3,7 +3,7 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
+//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
 //! the whole), `load` (the way through all of them), `inline` (a configuration from options, without a
 //! file).
 //!
@@ -16,10 +16,12 @@ mod command;
 pub mod diagnostics;
 mod expression;
 mod fields;
+pub mod filter;
 pub mod host;
 pub mod ini;
 pub mod inline;
 pub mod load;
+mod names;
 mod reader;
 mod rules;
 pub mod schema;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
+use self::filter::Filters;
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::quote::Quoted;
@@ -361,7 +364,7 @@ impl EventMap {
 }
 
 /// One item of an event map's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// Schedule or re-schedule a task.
     Schedule(usize),
@@ -390,20 +393,19 @@ pub struct Watch {
     pub catch_up: bool,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.
-    pub exclude: Vec<Regex>,
+    pub exclude: Filters,
 }
 
 impl Watch {
     /// Whether the exclude filter names this path.
     #[must_use]
     pub fn excludes(&self, path: &[u8]) -> bool {
-        self.excluded_by(path).is_some()
+        self.exclude.matches(path)
     }
 
     /// The exclude filter that names this path.
     #[must_use]
     pub fn excluded_by(&self, path: &[u8]) -> Option<&str> {
-        let filter = self.exclude.iter().find(|regex| regex.is_match(path))?;
-        Some(expression::shown(filter))
+        self.exclude.find(path)
     }
 }

@@ -3,6 +3,7 @@
 //! The names in `include` and `exclude_filter_file` are relative to the main file, so that moving the
 //! folder breaks nothing.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,13 +30,13 @@ pub struct Reader<'a> {
     pub host: &'a dyn Host,
     main: &'a Path,
     /// Directories that were asked about already.
-    directories: Vec<PathBuf>,
+    directories: HashSet<PathBuf>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of this main file and what it names.
     pub fn new(main: &'a Path, host: &'a dyn Host) -> Self {
-        Self { out: Diagnostics::default(), host, main, directories: Vec::new() }
+        Self { out: Diagnostics::default(), host, main, directories: HashSet::new() }
     }
 
     /// The folder of the main file, empty for a bare name.
@@ -77,10 +78,9 @@ impl<'a> Reader<'a> {
             self.out.error(Place::File(file), message);
         }
         for (directory, ownership) in directories {
-            if self.directories.contains(directory) {
+            if !self.directories.insert(directory.clone()) {
                 continue;
             }
-            self.directories.push(directory.clone());
             if let Some(objection) = objection(*ownership) {
                 let directory = quoted(directory.as_os_str().as_encoded_bytes());
                 let message = format!("root cannot trust the directory {directory}: {objection}");
@@ -92,9 +92,10 @@ impl<'a> Reader<'a> {
     /// The files that `include` means, each once, without the main file.
     pub fn included(&mut self, includes: &[Text]) -> Vec<(PathBuf, Span)> {
         let mut found: Vec<(PathBuf, Span)> = Vec::new();
+        let mut known: HashSet<PathBuf> = HashSet::from([self.main.to_owned()]);
         for item in includes {
             for path in self.list(item) {
-                if path != self.main && !found.iter().any(|(known, _)| *known == path) {
+                if known.insert(path.clone()) {
                     found.push((path, item.span));
                 }
             }

@@ -217,6 +217,9 @@ fn tell(diagnostics: &Diagnostics, say: &mut dyn FnMut(Level, String)) {
         };
         say(level, format!("{}: {}", diagnostics.locate(item.place), item.message));
     }
+    if let Some(omitted) = diagnostics.omitted() {
+        say(if diagnostics.has_errors() { Level::Error } else { Level::Warning }, omitted);
+    }
 }
 
 fn read(setup: &Setup) -> Result<Loaded, Diagnostics> {

@@ -12,6 +12,7 @@ use crate::config::schema::{Kind, Naming, SECTIONS, Value};
 use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::{Component, PathPattern};
+use crate::quote::{hostile, is_unsafe};
 use crate::record::Level;
 use crate::types::Identity;
 
@@ -455,7 +456,7 @@ fn errors_of_an_exclude_file_point_into_it() {
     assert_eq!(fake.said(), "x:4:4: error: bad regular expression: unclosed group");
     let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n");
     let watch = &fake.load().unwrap().config.watches[0];
-    assert_eq!(watch.exclude.len(), 1);
+    assert_eq!(watch.exclude.texts().count(), 1);
     assert!(watch.excludes(b"/a#b"));
 }
 
@@ -700,6 +701,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
+    fn whatever_a_name_holds_is_safe_to_show(name in hostile(), word in hostile()) {
+        let text = [b"[scheduler x", &*name, b"]\n[rule ", &*name, b"y]\nuser = ", &*word, b"\n[event_map m]\nIN_OPEN = x",
+            &*word, b"\nx", &*word, b" = 1\n[watch w]\npath = /", &*word, b"\nexclude_filter = /", &*name].concat();
+        let said = Fake::new(text).load().map_or_else(|errors| errors, |loaded| loaded.warnings).to_string();
+        prop_assert!(!said.replace('\n', "").chars().any(is_unsafe), "{said:?}");
+    }
+
+    #[test]
     fn any_mutation_of_a_valid_configuration_is_judged(
         edits in prop::collection::vec((0_usize..2000, 0_usize..40, prop::collection::vec(
             prop::sample::select(b"[]=#; \n\t\r\0\xff{}'\"\\()$*?.:-0a_cancel".as_slice()), 0..6)), 0..8),
@@ -712,6 +721,6 @@ proptest! {
             text.splice(start.min(end)..end, added);
         }
         let said = Fake::new(text).said();
-        prop_assert!(said.chars().all(|c| c == '\n' || !c.is_control()));
+        prop_assert!(!said.replace('\n', "").chars().any(is_unsafe), "{said:?}");
     }
 }
