@@ -10,7 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rinotifyd::config::load::{Host, HostFile, Ownership, load};
+use rinotifyd::config::host::{Host, HostFile, Ownership};
+use rinotifyd::config::load::load;
 use rinotifyd::config::schema::{Kind, SECTIONS, Section};
 use rinotifyd::face::cli::FLAGS;
 use rinotifyd::face::ctl;

@@ -1,7 +1,7 @@
 //! Commands: splitting into words, and mistakes with placeholders.
 
+use super::diagnostics::Bad;
 use super::suggest;
-use super::value::Bad;
 use crate::template::{Placeholder, Template};
 
 /// Programs whose `-c` takes code.

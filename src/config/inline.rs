@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::build::default_daemon;
 use super::command;
-use super::diagnostics::{Diagnostics, Span, quoted};
+use super::diagnostics::{Bad, Diagnostics, Span, quoted};
+use super::filter::Filters;
 use super::load::Loaded;
 use super::suggest;
-use super::value::{self, Bad};
+use super::value;
 use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::PathPattern;
@@ -79,7 +80,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             auto_add: inline.recursive,
             rescan_ms: 0,
             catch_up: false,
-            exclude: Vec::new(),
+            exclude: Filters::default(),
         }],
     };
     Ok(Loaded { config, warnings: options.out })

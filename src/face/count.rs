@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::load::Host;
+use crate::config::host::Host;
 use crate::config::{Config, Watch};
 use crate::shell::host::Machine;
 

@@ -2,13 +2,13 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
 use super::count::directories;
 use super::ctl;
+use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
 use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
@@ -23,17 +23,6 @@ use crate::sys::limits::Limit;
 use crate::sys::lock::PidFile;
 use crate::sys::output::Output;
 use crate::sys::process;
-
-/// How the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// All is well.
-    Success = 0,
-    /// The machine did not let us.
-    Failure = 1,
-    /// The command line or the configuration is wrong.
-    Usage = 2,
-}
 
 /// With `max_jobs = 0`: so many children for each CPU, but not fewer than the minimum in all.
 const JOBS_PER_CPU: usize = 2;
@@ -62,15 +51,6 @@ pub fn main() -> Exit {
     }
 }
 
-/// Standard output that is closed or full is a failure, not a panic.
-pub(super) fn print(text: &[u8]) -> Exit {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Ok(()) => Exit::Success,
-        Err(_) => Exit::Failure,
-    }
-}
-
 /// Installs or uninstalls; each step is told when it is done.
 fn place(work: install::Work, root: &Path) -> Exit {
     let mut told = Exit::Success;
@@ -86,11 +66,6 @@ fn place(work: install::Work, root: &Path) -> Exit {
             Exit::Failure
         }
     }
-}
-
-pub(super) fn complain(text: &str) {
-    // There is nobody left to tell that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
 fn test(setup: Setup) -> Exit {
@@ -241,6 +216,9 @@ fn tell(diagnostics: &Diagnostics, say: &mut dyn FnMut(Level, String)) {
             Severity::Warning => Level::Warning,
         };
         say(level, format!("{}: {}", diagnostics.locate(item.place), item.message));
+    }
+    if let Some(omitted) = diagnostics.omitted() {
+        say(if diagnostics.has_errors() { Level::Error } else { Level::Warning }, omitted);
     }
 }
 

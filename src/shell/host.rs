@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::load::{Host, HostFile, Ownership};
+use crate::config::host::{Host, HostFile, Ownership};
 use crate::pattern::{Component, PathPattern};
 use crate::sys;
 use crate::types::Identity;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regex::bytes::Regex;
+use rinotifyd::config::filter::Filters;
 use rinotifyd::config::{EventMap, Trigger};
 use rinotifyd::event::EventKind;
 
@@ -75,9 +75,8 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
         }
     }
     if plan.excludes {
-        config.watches[0]
-            .exclude
-            .push(Regex::new("^/top/watched/(?-u:.*/)?a/b$").expect("a valid expression"));
+        let filter = r"\A(?:^/top/watched/(?-u:.*/)?a/b$)".to_owned();
+        config.watches[0].exclude = Filters::new(&[filter]).expect("a valid expression");
     }
     let mut shell = Shell::new(config, world, rng);
     shell.faults = plan.faults;

@@ -1,13 +1,20 @@
 //! The loader as a whole: every refusal and every warning, by its text, against a made-up machine.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::host::{HostFile, Ownership};
+use crate::config::schema::{Kind, Naming, SECTIONS, Value};
 use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
+use crate::pattern::{Component, PathPattern};
+use crate::quote::{hostile, is_unsafe};
 use crate::record::Level;
+use crate::types::Identity;
 
 mod rules;
 
@@ -60,10 +67,10 @@ impl Host for Fake {
         let mut folder = base.to_path_buf();
         for component in components {
             let Component::Literal(name) = component else { return Err(io::Error::other("too deep")) };
-            folder.push(path_of(name));
+            folder.push(std::ffi::OsStr::from_bytes(name));
         }
         if let Component::Literal(name) = last {
-            return Ok(vec![folder.join(path_of(name))]);
+            return Ok(vec![folder.join(std::ffi::OsStr::from_bytes(name))]);
         }
         let inside = |path: &&PathBuf| {
             path.parent() == Some(&folder)
@@ -266,11 +273,44 @@ fn keys_that_cannot_be() {
 
 #[test]
 fn what_is_not_built_is_refused_everywhere() {
-    for section in crate::config::schema::SECTIONS.iter().filter(|section| section.built) {
+    for section in SECTIONS.iter().filter(|section| section.built) {
         for key in section.keys.iter().filter(|key| !key.built) {
             let said = Fake::new(format!("[{} x]\n{} = 1\n", section.word, key.name)).said();
             let expected = format!("m:2:1: error: \"{}\" is not supported yet", key.name);
             assert!(said.lines().any(|line| line == expected), "{said}");
+        }
+    }
+}
+
+/// A key that the schema lists and nothing reads would be ignored without a word.
+#[test]
+fn every_key_is_read() {
+    for section in SECTIONS.iter().filter(|section| section.built) {
+        for key in section.keys.iter().filter(|key| key.built) {
+            let bad = match key.value {
+                Value::Path | Value::Address | Value::File => "no/such/path",
+                Value::Assignment => "no assignment",
+                Value::Regex => "(",
+                Value::Replacement => r"\x",
+                Value::Command => "{pathnam}",
+                _ => "!nothing",
+            };
+            let variants: &[&str] = if key.types.is_empty() { &["", "shell", "delete"] } else { key.types };
+            let name = if section.naming == Naming::Never { "" } else { " x" };
+            let is_read = |variant: &&str| {
+                let chooser = match section.kind {
+                    Kind::Scheduler if key.name != "type" => format!("type = {variant}\ncmd = /bin/true\n"),
+                    Kind::Rule if key.name != "action" => format!("action = {variant}\nsrc_re = /(.)\n"),
+                    _ => String::new(),
+                };
+                let chooser = chooser.replace(&format!("{} = /bin/true\n", key.name), "");
+                let chooser = chooser.replace(&format!("{} = /(.)\n", key.name), "");
+                let before = format!("[{}{name}]\n{chooser}", section.word);
+                let said = Fake::new(format!("{before}{} = {bad}\n", key.name)).said();
+                let place = format!("m:{}:{}", before.lines().count() + 1, key.name.len() + 4);
+                said.lines().any(|line| line.starts_with(&place))
+            };
+            assert!(variants.iter().any(is_read), "[{}] {}", section.word, key.name);
         }
     }
 }
@@ -416,7 +456,7 @@ fn errors_of_an_exclude_file_point_into_it() {
     assert_eq!(fake.said(), "x:4:4: error: bad regular expression: unclosed group");
     let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n");
     let watch = &fake.load().unwrap().config.watches[0];
-    assert_eq!(watch.exclude.len(), 1);
+    assert_eq!(watch.exclude.texts().count(), 1);
     assert!(watch.excludes(b"/a#b"));
 }
 
@@ -661,6 +701,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
+    fn whatever_a_name_holds_is_safe_to_show(name in hostile(), word in hostile()) {
+        let text = [b"[scheduler x", &*name, b"]\n[rule ", &*name, b"y]\nuser = ", &*word, b"\n[event_map m]\nIN_OPEN = x",
+            &*word, b"\nx", &*word, b" = 1\n[watch w]\npath = /", &*word, b"\nexclude_filter = /", &*name].concat();
+        let said = Fake::new(text).load().map_or_else(|errors| errors, |loaded| loaded.warnings).to_string();
+        prop_assert!(!said.replace('\n', "").chars().any(is_unsafe), "{said:?}");
+    }
+
+    #[test]
     fn any_mutation_of_a_valid_configuration_is_judged(
         edits in prop::collection::vec((0_usize..2000, 0_usize..40, prop::collection::vec(
             prop::sample::select(b"[]=#; \n\t\r\0\xff{}'\"\\()$*?.:-0a_cancel".as_slice()), 0..6)), 0..8),
@@ -673,6 +721,6 @@ proptest! {
             text.splice(start.min(end)..end, added);
         }
         let said = Fake::new(text).said();
-        prop_assert!(said.chars().all(|c| c == '\n' || !c.is_control()));
+        prop_assert!(!said.replace('\n', "").chars().any(is_unsafe), "{said:?}");
     }
 }

@@ -97,6 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quote::{hostile, is_unsafe};
 
     fn formatted(prefix: Prefix<'_>, record: &Record) -> String {
         let mut line = String::from("left over");
@@ -165,16 +166,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_is_one_line_whatever_it_holds(
-            message in ".{0,50}",
-            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5000), 0..5),
+            message in hostile(),
+            values in prop::collection::vec(
+                prop_oneof![hostile(), prop::collection::vec(any::<u8>(), 0..5000)], 0..5),
         ) {
-            let mut record = record(&message);
+            let mut record = record(&String::from_utf8_lossy(&message));
             for value in values {
                 record = record.field("key", value);
             }
             let line = formatted(Prefix::Severity, &record);
             prop_assert!(line.len() <= LINE_LEN_MAX);
-            prop_assert_eq!(line.find(|char: char| char.is_control()), Some(line.len() - 1));
+            prop_assert_eq!(line.find(is_unsafe), Some(line.len() - 1));
         }
     }
 }
