@@ -140,8 +140,12 @@ class Command:
         plain, variable = self.values[token]
         plain = '"%s"' % variable if self.script else plain
         self.at += len(token)
+        escaped = BACK in self.stack and self.text[:self.at - len(token)].endswith("\\")
         if context == COMMENT:
             put = token.strip("{}")
+        elif escaped:
+            # A backslash between backquotes would take the quotes away: rinotifyd refuses the placeholder.
+            put = plain
         elif not variable:
             put = ""
         elif inner:

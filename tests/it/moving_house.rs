@@ -480,6 +480,10 @@ fn a_result_that_does_not_load_is_an_error() {
     let (status, said) = convert_table(&scratch, "/x IN_CREATE echo $((1+$#))\n");
     assert_eq!(status, Some(3), "{said}");
     assert!(said.contains("{filename} in an arithmetic expression is not safe"), "{said}");
+    // A backslash between backquotes takes quotes away.
+    let (status, said) = convert_table(&scratch, r"/x IN_CREATE echo `printf %s \\$#`");
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("{filename} between backquotes is not safe"), "{said}");
     let table = scratch.path("table");
     let again = ["-o", scratch.path("new").to_str().unwrap(), table.to_str().unwrap()].map(str::to_owned);
     let again = convert("from-incrontab", &again.each_ref().map(String::as_str));
