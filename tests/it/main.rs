@@ -9,6 +9,7 @@ mod children;
 mod command_line;
 mod configuration;
 mod control;
+mod documents;
 mod events;
 mod explain;
 mod faults;

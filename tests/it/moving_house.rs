@@ -9,9 +9,40 @@ fn contrib(name: &str) -> PathBuf {
     PathBuf::from(format!("{}/contrib/{name}", env!("CARGO_MANIFEST_DIR")))
 }
 
-/// Runs a program of `contrib` with the arguments given.
+/// Runs a program of `contrib` with the arguments given, where rinotifyd is installed.
 fn convert(name: &str, args: &[&str]) -> Output {
-    Command::new("python3").arg(contrib(name)).args(args).output().expect("python3 is installed")
+    let installed = PathBuf::from(env!("CARGO_BIN_EXE_rinotifyd"));
+    let path = format!("{}:{}", installed.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("python3");
+    command.arg(contrib(name)).args(args).env("PATH", path);
+    command.output().expect("python3 is installed")
+}
+
+/// Converts a configuration of pyinotifyd into the directory `new`.
+fn convert_config(scratch: &Scratch, config: &str) -> (Option<i32>, String) {
+    let config = scratch.write("config.py", scratch.expand(config));
+    let target = scratch.path("new");
+    drop(std::fs::remove_dir_all(&target));
+    let output = convert("from-pyinotifyd", &["-o", target.to_str().unwrap(), config.to_str().unwrap()]);
+    (output.status.code(), text(&output.stderr))
+}
+
+/// Converts a table of incron, in which AT stands for its placeholder, into the directory `new`.
+fn convert_table(scratch: &Scratch, table: &str) -> (Option<i32>, String) {
+    let table = scratch.write("table", scratch.expand(table).replace("$AT", "$@"));
+    let target = scratch.path("new");
+    drop(std::fs::remove_dir_all(&target));
+    let output = convert("from-incrontab", &["-o", target.to_str().unwrap(), table.to_str().unwrap()]);
+    (output.status.code(), text(&output.stderr))
+}
+
+/// A daemon with the configuration in the directory `new`.
+fn start_converted(scratch: &Scratch) -> Daemon {
+    let mut command = rinotifyd();
+    command.arg("-c").arg(scratch.path("new/rinotifyd.conf"));
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready();
+    daemon
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -308,6 +339,178 @@ fn a_table_of_incron_is_converted_and_runs() {
     assert!(!log.contains("hidden/no event"), "{log}");
     let user = convert("from-incrontab", &["--user", "nobody", table.to_str().unwrap()]);
     assert!(text(&user.stdout).contains("user = nobody\n"));
+}
+
+const USED_TWICE: &str = r#"
+rule = FileManagerRule(action="move", src_re="^@/src/(.*)$", dst_re=r"@/dst/\1")
+nothing = FileManagerScheduler(rules=[])
+one = FileManagerScheduler(rules=[rule, rule], logname="mein Löffel")
+two = FileManagerScheduler(rules=rule, logname="mein_L_ffel")
+map = {"IN_CLOSE_WRITE": [one, nothing], "IN_DELETE": Cancel(one)}
+shell = ShellScheduler(cmd="true", logname="a b")
+other = EventMap({"IN_CREATE": [shell, two, nothing]})
+watch = Watch("@/src", event_map=other, logname="a b")
+setLoglevel(INFO, logname="a b")
+setLoglevel("ERROR", logname="a_b")
+enableSyslog("INFO", "/dev/log", "a b")
+pyinotifyd = Pyinotifyd([watch, Watch("@", event_map=map), watch, Watch("@/x", event_map=map),
+                         Watch("@/y", event_map=map, default_sched=shell), Watch("@/z", event_map=other)])
+"#;
+
+#[test]
+fn what_a_configuration_of_pyinotifyd_uses_twice_is_written_once() {
+    let scratch = Scratch::new();
+    assert_eq!(convert_config(&scratch, USED_TWICE), (Some(0), String::new()));
+    assert!(tested(&scratch.path("new/rinotifyd.conf")).0);
+    let lines = scratch.lines("new/rinotifyd.conf");
+    let count = |wanted: &str| lines.iter().filter(|line| *line == wanted).count();
+    assert_eq!(["rule", "m"].map(|name| count(&format!("rules = {name}"))), [2, 0]);
+    for once in [
+        "[rule rule]",
+        "[watch watch]",
+        "[event_map map]",
+        "[event_map map2]",
+        "[event_map other]",
+        "[log a_b]",
+        "[log a_b2]",
+        "[syslog a_b2]",
+        "logname = mein_L_ffel",
+        "logname = mein_L_ffel2",
+        "# scheduler nothing has no rule, so it does nothing and is left out",
+        "# the log name \"a b\" is a_b2 here",
+        "IN_CREATE = shell two",
+    ] {
+        assert_eq!(count(once), 1, "{once} in {lines:#?}");
+    }
+    assert_eq!(count("event_map = map"), 2);
+}
+
+/// A name that is harmless only where it is quoted.
+const HOSTILE: &str = "it's \"$(id)\" `id` a  b";
+
+const QUOTES: &str = r#"
+one = ShellScheduler(cmd="""printf '%s\\n' "file {pathname} done" 'is {pathname}: {maskname}' "$(basename "{pathname}")" """
+    """`basename {pathname}` "{maskname}{pathname}" {{pathname} "${none:-{pathname}}" '{filename}' >@/one # {pathname}""")
+inner = ShellScheduler(cmd="""sh -c 'printf "%s\\n" {pathname}' >@/inner; sh -c "printf '%s\\n' {pathname}" >>@/inner""")
+script = ShellScheduler(cmd="""{
+    printf '%s\\n' {pathname} "file {pathname} done" 'is {pathname}'  # {pathname}
+    cat <<END
+{maskname} of "{pathname}"
+END
+} >@/script""")
+pyinotifyd = Pyinotifyd(Watch("@/src", event_map={"IN_CREATE": [one, inner, script]}))
+"#;
+
+#[test]
+fn placeholders_within_quotes_are_converted() {
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    assert_eq!(
+        convert_config(&scratch, QUOTES),
+        (Some(0), String::new()),
+        "{}",
+        scratch.read("new/rinotifyd.conf")
+    );
+    let mut daemon = start_converted(&scratch);
+    scratch.write(format!("src/{HOSTILE}"), "");
+    daemon.wait_lines(3, "task finished");
+    daemon.stop();
+    let path = scratch.expand(&format!("@/src/{HOSTILE}"));
+    let basename: Vec<_> = HOSTILE.split_whitespace().collect();
+    let mut expected = vec![format!("file {path} done"), format!("is {path}: IN_CREATE"), HOSTILE.to_owned()];
+    // Without quotes, as it was.
+    expected.extend(basename.iter().map(|&word| word.to_owned()));
+    expected.extend([format!("IN_CREATE{path}"), format!("{{{path}"), path.clone(), "{filename}".to_owned()]);
+    assert_eq!(scratch.lines("one"), expected);
+    assert_eq!(scratch.lines("inner"), [path.clone(), path.clone()]);
+    let expected =
+        [path.clone(), format!("file {path} done"), format!("is {path}"), format!("IN_CREATE of \"{path}\"")];
+    assert_eq!(scratch.lines("script"), expected);
+}
+
+#[test]
+fn a_table_of_incron_may_quote_and_watch_single_files() {
+    let scratch = Scratch::new();
+    scratch.dir("src/below");
+    scratch.write("file", "");
+    let table = "@/file IN_CLOSE_WRITE printf '%s\\n' $AT \"$AT\" $# \"$#\" \"$AT/$#\" 'is $AT' >@/ran-file\n\
+                 @/src IN_CREATE printf '%s\\n' \"$AT/$#\" \"$AT\"/'$#' 'a $# b' \"in $AT\" \"${none:-$#}\" \
+                 \"`basename \"$AT\"`\" \"$$(basename $#)\" {pathname} >@/ran\n";
+    assert_eq!(
+        convert_table(&scratch, table),
+        (Some(0), String::new()),
+        "{}",
+        scratch.read("new/rinotifyd.conf")
+    );
+    let mut daemon = start_converted(&scratch);
+    scratch.write("file", "changed");
+    daemon.wait_lines(1, "task finished");
+    let file = scratch.expand("@/file");
+    let expected = [&file, &file, "", &file, &scratch.expand("is @/file")];
+    assert_eq!(scratch.lines("ran-file"), expected);
+    scratch.write(format!("src/below/{HOSTILE}"), "");
+    daemon.wait_lines(2, "task finished");
+    daemon.stop();
+    let folder = scratch.expand("@/src/below");
+    let path = format!("{folder}/{HOSTILE}");
+    let expected = [
+        path.clone(),
+        path,
+        format!("a {HOSTILE} b"),
+        format!("in {folder}"),
+        HOSTILE.to_owned(),
+        "below".to_owned(),
+        HOSTILE.to_owned(),
+        "{pathname}".to_owned(),
+    ];
+    assert_eq!(scratch.lines("ran"), expected);
+}
+
+#[test]
+fn a_result_that_does_not_load_is_an_error() {
+    let scratch = Scratch::new();
+    let rule = "FileManagerRule('move', '^/a$', '/b', user='no-such-user')";
+    let config =
+        format!("s = FileManagerScheduler({rule})\npyinotifyd = Pyinotifyd(Watch('/', default_sched=s))\n");
+    let (status, said) = convert_config(&scratch, &config);
+    assert_eq!(status, Some(3), "{said}");
+    let file = scratch.path("new/rinotifyd.conf").display().to_string();
+    let expected = format!("from-pyinotifyd: rinotifyd does not load the configuration:\n{file}:");
+    assert!(said.starts_with(&expected), "{said}");
+    let (status, said) = convert_table(&scratch, "/x IN_CREATE echo $((1+$#))\n");
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("{filename} in an arithmetic expression is not safe"), "{said}");
+    // A backslash between backquotes takes quotes away.
+    let (status, said) = convert_table(&scratch, r"/x IN_CREATE echo `printf %s \\$#`");
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("{filename} between backquotes is not safe"), "{said}");
+    let table = scratch.path("table");
+    let again = ["-o", scratch.path("new").to_str().unwrap(), table.to_str().unwrap()].map(str::to_owned);
+    let again = convert("from-incrontab", &again.each_ref().map(String::as_str));
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("new/rinotifyd.conf: File exists"), "nothing is overwritten");
+}
+
+#[test]
+fn a_result_that_cannot_be_tested_is_said() {
+    let scratch = Scratch::new();
+    let table = scratch.write("table", "/x IN_CREATE true\n");
+    let output = convert("from-incrontab", &["--rinotifyd", "/no/such/program", table.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("/no/such/program: No such file or directory: test the configuration with"),
+        "{said}"
+    );
+    // As it is on most machines that run these tests.
+    let output = Command::new("python3").arg(contrib("from-incrontab")).arg(&table).output().unwrap();
+    let path = std::env::var("PATH").unwrap() + ":/usr/local/sbin:/usr/sbin";
+    let is_installed = std::env::split_paths(&path).any(|folder| folder.join("rinotifyd").exists());
+    let said = text(&output.stderr);
+    assert!(
+        is_installed || said.contains("rinotifyd is not installed here: test the configuration"),
+        "{said}"
+    );
 }
 
 #[test]
