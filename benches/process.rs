@@ -141,13 +141,13 @@ impl Process {
     /// The next line that is wanted and when it came, unless none comes in this time.
     fn wait_line_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<(Instant, String)> {
         let end = Instant::now() + limit;
-        let mut last = String::new();
+        let mut others = Vec::new();
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok((at, line)) if wanted(&line) => return Some((at, line)),
-                Ok((_, line)) => last = line,
+                Ok((_, line)) => others.push(line),
                 Err(RecvTimeoutError::Timeout) => return None,
-                Err(RecvTimeoutError::Disconnected) => panic!("it has ended; its last line: {last}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("it has ended: {}", others.join("\n")),
             }
         }
     }

@@ -122,7 +122,8 @@ fn print(what: &str, figure: &Figure, size: usize, values: &[f64]) {
     // The start of a daemon costs something however little it is given.
     let base = if figure.grows { first } else { 0.0 };
     let before = values.len().checked_sub(2).map(|index| values[index] - base);
-    let growth = before.filter(|before| *before > figure.floor).map(|before| (last - base) / before);
+    let grown = before.filter(|_| last - base > figure.floor);
+    let growth = grown.map(|before| (last - base) / before.max(figure.floor));
     let growth_max = if figure.grows { 10.0 } else { 1.0 } * NOISE;
     let mark = match growth {
         Some(growth) if growth > growth_max && figure.grows => "over linear",
@@ -159,8 +160,9 @@ fn watch_sections(lab: &Lab, size: usize, deadline: Duration) -> Option<Vec<f64>
 
 fn schedulers(lab: &Lab, size: usize, deadline: Duration) -> Option<Vec<f64>> {
     let dir = lab.dir();
-    let names: Vec<String> = (0..size).map(|number| format!("s{number}")).collect();
-    let map = format!("IN_CLOSE_WRITE = job\nIN_MOVED_TO = {}", names.join(" "));
+    // Beside the scheduler that every configuration here has.
+    let names: Vec<String> = (1..size).map(|number| format!("s{number}")).collect();
+    let map = format!("IN_CLOSE_WRITE = job\nIN_MOVED_TO = job {}", names.join(" "));
     let mut config = watching(dir.path(), NOTHING, &map);
     for name in names {
         writeln!(config, "[scheduler {name}]\n{NOTHING}").unwrap();
