@@ -32,4 +32,5 @@ mod storm;
 mod streams;
 mod syslog;
 mod watching;
+mod worker_shutdown;
 mod workers;
