@@ -114,6 +114,17 @@ impl Kernel {
         names.into_iter().try_fold(TOP, |dir, name| self.child(dir, name))
     }
 
+    /// Whether a component of the path that is not the last is a file (ENOTDIR).
+    pub fn leads_through_a_file(&self, top: Ino, path: &[u8]) -> bool {
+        let mut at = top;
+        let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        for name in names {
+            let Some(next) = self.child(at, name) else { return !self.is_dir(at) };
+            at = next;
+        }
+        false
+    }
+
     pub fn path(&self, ino: Ino) -> Vec<u8> {
         if ino == TOP {
             return b"/".to_vec();
@@ -310,6 +321,11 @@ impl Kernel {
     /// The watch on an inode.
     pub fn wd(&self, ino: Ino) -> Option<Wd> {
         self.watches.iter().find(|(_, watch)| watch.ino == ino).map(|(wd, _)| Wd(*wd))
+    }
+
+    /// What a watch asks for.
+    pub fn mask(&self, Wd(wd): Wd) -> Option<u32> {
+        Some(self.watches.get(&wd)?.mask)
     }
 
     /// All watches and what they are on.

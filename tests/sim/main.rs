@@ -7,7 +7,8 @@
 //!
 //! Read in this order: `kernel` (a file tree and inotify on it), `world` (those who change the tree),
 //! `shell` and `programs` (carry out what the engine wants), `trees`, `tasks` and `workers` (what must be true), `regressions`
-//! (what was not), `setup` and `rng` (their tools).
+//! (what was not), `visits` (the model visits a directory as the daemon does), `setup` and `rng` (their
+//! tools).
 
 mod kernel;
 mod programs;
@@ -17,5 +18,6 @@ mod setup;
 mod shell;
 mod tasks;
 mod trees;
+mod visits;
 mod workers;
 mod world;

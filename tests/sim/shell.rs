@@ -399,10 +399,20 @@ impl Shell {
         self.step(Input::Started { job: job.id });
     }
 
-    // As src/shell/scan.rs.
+    // As src/shell/scan.rs; `visits` compares the two.
 
     fn scan(&mut self, scan: &Scan) {
         let before = self.kernel().queued();
+        let results = self.visit(scan);
+        self.noise(1);
+        let queued = self.kernel().queued();
+        for (item, result) in scan.items.iter().zip(results) {
+            self.step(Input::Scanned { node: item.node, result, before, queued });
+        }
+    }
+
+    /// Watches and lists directories, one result for each item.
+    pub fn visit(&mut self, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
         self.noise(2);
         let parent = self.parent(scan);
         let mut results = Vec::new();
@@ -421,11 +431,7 @@ impl Shell {
             self.world.await_changes(parent);
             self.kernel().release(parent);
         }
-        self.noise(1);
-        let queued = self.kernel().queued();
-        for (item, result) in scan.items.iter().zip(results) {
-            self.step(Input::Scanned { node: item.node, result, before, queued });
-        }
+        results
     }
 
     fn parent(&mut self, scan: &Scan) -> Result<Option<Ino>, ScanError> {
@@ -448,7 +454,11 @@ impl Shell {
     fn open(&mut self, top: Ino, path: &[u8]) -> Result<Ino, ScanError> {
         let kernel = self.kernel();
         let found = if top == TOP { kernel.resolve(path) } else { kernel.child(top, path) };
-        let ino = found.ok_or(ScanError::NotFound)?;
+        let ino = match found {
+            Some(ino) => ino,
+            None if kernel.leads_through_a_file(top, path) => return Err(ScanError::NotDirectory),
+            None => return Err(ScanError::NotFound),
+        };
         if !kernel.is_dir(ino) {
             return Err(ScanError::NotDirectory);
         }
