@@ -126,7 +126,7 @@ fn files_are_included_relative_to_the_main_one() {
 }
 
 #[test]
-fn root_trusts_only_what_nobody_else_can_write() {
+fn root_trusts_only_what_no_other_user_can_write() {
     if !is_root("that root refuses a configuration that others can write to") {
         return;
     }

@@ -1,4 +1,4 @@
-//! Workers: programs that are kept running, the good ones and the bad ones.
+//! Workers: programs that are kept running, with and without errors of their own.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -35,8 +35,8 @@ pub fn start(script: &str, options: &str) -> (Scratch, Daemon) {
     (scratch, daemon)
 }
 
-/// Makes a file by renaming. When it was closed is no order: another thread that starts a program holds
-/// it open a moment longer.
+/// Makes a file by renaming. Files that are written and closed are no order: a child that another thread
+/// starts may hold one open a moment longer.
 fn create(scratch: &Scratch, name: &str) {
     scratch.write("new", "");
     scratch.rename("new", format!("src/{name}"));
@@ -242,7 +242,7 @@ fn output_null_and_inherit_are_about_what_is_not_an_answer() {
 }
 
 #[test]
-fn surroundings_are_those_of_a_command() {
+fn the_environment_is_that_of_a_command() {
     let script = "{ umask; pwd; nice; echo $ONE $RINOTIFYD_SCHEDULER; id -un; } >&2; cat";
     let user = if is_root("that a worker runs as another user") { "user = nobody\n" } else { "" };
     let options = format!("{user}umask = 027\ncwd = @/src\nnice = 3\nenv = ONE=1\nstart = eager");
@@ -424,7 +424,7 @@ fn a_timeout_fails_one_task_and_the_others_of_the_worker_run_again() {
 }
 
 #[test]
-fn a_worker_that_closes_its_output_and_lives_on_is_terminated() {
+fn a_worker_that_closes_its_output_and_keeps_running_is_terminated() {
     let script = "[ -e @/second ] && exec sh @/good; >@/second; read -r x; exec >&-; sleep 60";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("good", scratch.expand(GOOD));
@@ -436,7 +436,7 @@ fn a_worker_that_closes_its_output_and_lives_on_is_terminated() {
 }
 
 #[test]
-fn a_worker_that_closes_its_input_and_lives_on_is_terminated() {
+fn a_worker_that_closes_its_input_and_keeps_running_is_terminated() {
     for ack in ["yes", "no"] {
         let script = "[ -e @/second ] && exec sh @/good; exec <&-; >@/second; sleep 60";
         let (scratch, mut daemon) = start(script, &format!("start = eager\nack = {ack}"));
@@ -471,14 +471,14 @@ fn a_process_that_keeps_the_pipes_does_not_keep_the_tasks() {
     }
 }
 
-/// Nobody, or somebody who is dead and waits for a parent.
+/// There is no such process, or it is a zombie.
 fn is_gone(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.is_empty() || status.contains("State:\tZ")
 }
 
 #[test]
-fn a_worker_that_does_not_read_holds_up_nobody() {
+fn a_worker_that_does_not_read_delays_no_other_task() {
     let script = "until [ -e @/gate ]; do sleep 0.02; done\ncat >@/seen";
     let (scratch, mut daemon) = start(script, "ack = no\nmax_jobs = 100000");
     let long = "x".repeat(200);
@@ -497,7 +497,7 @@ fn a_worker_that_does_not_read_holds_up_nobody() {
     assert_eq!(numbers, (0..2_000).collect::<Vec<_>>(), "all, in order");
 }
 
-/// Waits until so many tasks were made, whatever became of them.
+/// Waits until the daemon has made this many tasks; they may have ended.
 fn wait_taken(daemon: &mut Daemon, count: u64) {
     wait_for(
         || {

@@ -39,9 +39,9 @@ struct Watch {
 pub enum Micro {
     /// An event is queued for the watch on `ino`, if there is one.
     Emit { ino: Ino, mask: u32, cookie: u32, name: Vec<u8> },
-    /// The inode's last name is gone: if nobody holds it, so is its watch.
+    /// The inode's last name is gone; so is its watch, unless a process holds the inode.
     Gone(Ino),
-    /// Whoever held the inode does so no more.
+    /// A process that held the inode does so no more.
     Release(Ino),
 }
 

@@ -63,7 +63,7 @@ pub enum Happening {
 pub struct Faults {
     pub watch: usize,
     pub start: usize,
-    /// There are no leases: nobody can say who writes to a file.
+    /// There are no leases: the filesystem does not say who writes to a file.
     pub leases: bool,
 }
 
@@ -154,7 +154,7 @@ impl Shell {
         }
     }
 
-    /// Turns until nobody has anything to do.
+    /// Turns until engine, world and programs have nothing to do.
     pub fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             if self.is_at_rest() {
@@ -420,9 +420,9 @@ impl Shell {
             self.noise(2);
             results.push(match &parent {
                 Ok(Some(parent)) if scan.expect.is_some() && item.is_plain() => {
-                    self.look_by_name(*parent, item)
+                    self.visit_by_name(*parent, item)
                 }
-                Ok(parent) => self.look(&scan.base, *parent, item),
+                Ok(parent) => self.visit_one(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
             });
         }
@@ -476,7 +476,7 @@ impl Shell {
     }
 
     /// Each step may find another directory.
-    fn look_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open(parent, &item.name)?;
         let wd = self.kernel().add_watch(ino, item.mask, true);
@@ -507,7 +507,7 @@ impl Shell {
         Ok(entries)
     }
 
-    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_one(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open_item(base, parent, item)?;
         self.noise(2);

@@ -79,7 +79,7 @@ impl Host for Shown<'_> {
     }
 }
 
-/// What the loader says about the configurations of a text, warnings too: nobody learns from an
+/// What the loader says about the configurations of a text, warnings too: a reader learns nothing from an
 /// example that starts nothing.
 fn check_configurations(path: &str, text: &str) -> Vec<(usize, String)> {
     let loaded = configurations(path, text);

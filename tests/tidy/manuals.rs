@@ -124,7 +124,7 @@ fn mandoc_lint(page: &Path) -> Option<Vec<String>> {
 }
 
 #[test]
-fn mandoc_has_nothing_to_say_about_the_pages() {
+fn mandoc_finds_nothing_wrong_in_the_pages() {
     let mut findings = BTreeMap::new();
     for page in files("man") {
         match mandoc_lint(&root().join(&page)) {
