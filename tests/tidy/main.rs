@@ -10,6 +10,7 @@
 mod circles;
 mod completions;
 mod configurations;
+mod contributing;
 mod dependencies;
 mod imports;
 mod layers;
