@@ -9,6 +9,8 @@
 //! - the daemon: [`shell`]
 //! - the command line: [`face`]
 
+#![deny(clippy::panic, clippy::unwrap_used)]
+
 pub mod event;
 pub mod quote;
 pub mod record;

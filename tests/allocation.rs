@@ -1,5 +1,5 @@
-//! An event that leads nowhere allocates nothing: a storm in a directory that nobody's event map
-//! cares about must cost no memory and little time.
+//! An event that leads nowhere allocates nothing: a storm of events that no event map names must cost no
+//! memory and little time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +64,7 @@ fn watching() -> (Engine, Wd) {
         }
         engine.step(0, Input::Spare, &mut effects);
     }
-    // `/` is looked at first, `/w` second.
+    // `/` is visited first, `/w` second.
     (engine, Wd(2))
 }
 

@@ -209,6 +209,10 @@ impl Fields {
     }
 
     /// The key of the schema with this name.
+    #[expect(
+        clippy::panic,
+        reason = "a key that the schema lacks is a mistake of this program: every test ends"
+    )]
     fn key(&self, name: &str) -> &'static Key {
         let key = self.section.key(name.as_bytes());
         key.unwrap_or_else(|| panic!("the schema lists no key {name} for [{}]", self.section.word))
@@ -246,6 +250,10 @@ impl Fields {
 
     /// Reads one value or else the default of the schema. `parse` gets the kind of value that the key
     /// takes; `None` from it: the getter is for another kind.
+    #[expect(
+        clippy::panic,
+        reason = "a getter for another kind is a mistake of this program: every test ends"
+    )]
     fn one_or_default<T: Default>(
         &self,
         name: &str,

@@ -1,10 +1,12 @@
 //! The numbers by which the two rooms and the shell name directories, tasks, workers and watches.
 
-use crate::config::{Config, Watch};
+use std::collections::HashMap;
+
+use crate::config::{Config, Scheduler, Watch};
 
 /// A directory that the watcher knows: a node of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub(in crate::engine) u32);
+pub struct NodeId(pub(super) u32);
 
 impl NodeId {
     /// A number for hashing.
@@ -17,8 +19,8 @@ impl NodeId {
 /// A task. Its number is never used again, also once the task has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId {
-    pub(in crate::engine) slot: u32,
-    pub(in crate::engine) number: u64,
+    pub(super) slot: u32,
+    pub(super) number: u64,
 }
 
 impl TaskId {
@@ -37,7 +39,7 @@ impl TaskId {
 
 /// One start of a worker's program. Its number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerId(pub(in crate::engine) u32);
+pub struct WorkerId(pub(super) u32);
 
 /// The place of a watch in [`Config::watches`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,4 +62,10 @@ impl WatchIndex {
     pub fn of(self, config: &Config) -> &Watch {
         &config.watches[self.index()]
     }
+}
+
+/// The number of each scheduler, by its name.
+#[must_use]
+pub fn schedulers_by_name(schedulers: &[Scheduler]) -> HashMap<&str, usize> {
+    schedulers.iter().enumerate().map(|(index, scheduler)| (scheduler.name.as_str(), index)).collect()
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
-use super::count::directories;
+use super::count;
 use super::ctl;
 use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
@@ -74,7 +74,7 @@ fn test(setup: Setup) -> Exit {
             if !loaded.warnings.is_empty() {
                 complain(&loaded.warnings.to_string());
             }
-            print(verdict(&loaded.config).as_bytes())
+            print(verdict(loaded.config).as_bytes())
         }
         Err(errors) => {
             complain(&errors.to_string());
@@ -105,8 +105,8 @@ fn explain(setup: Setup, asked: &Asked) -> Exit {
 }
 
 /// That all is well, and whether the kernel will have room for it.
-fn verdict(config: &crate::config::Config) -> String {
-    let count = directories(config);
+fn verdict(config: crate::config::Config) -> String {
+    let count = count::directories(config);
     let limit = Limit::Watches;
     let Ok(max) = limit.read() else { return format!("configuration ok, {count} directories to watch\n") };
     if count as u64 > max {

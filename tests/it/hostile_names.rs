@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::scratch::{Daemon, Scratch};
 
-/// What people who wish the daemon ill call their files. `x` is a file that must not appear.
+/// Names of files of an attacker. `x` is a file that must not appear.
 const NAMES: [&[u8]; 26] = [
     b"plain",
     b" two  blanks ",
@@ -49,7 +49,7 @@ fn config(kind: &str, cmd: &str) -> String {
 fn check(kind: &str, cmd: &str) {
     let scratch = Scratch::new();
     let [src, dst, cwd] = ["src", "dst", "cwd"].map(|name| scratch.dir(name));
-    // sh reads it, so that nobody has to execute a file that was just written.
+    // sh reads it: a file that was just written may be busy when it is executed (ETXTBSY).
     scratch.write(
         "helper",
         "printf '%s\\0' \"$@\" \"$RINOTIFYD_EVENT\" \"$RINOTIFYD_PATH\" \"$RINOTIFYD_SRC_PATH\" >>\"$OUT\"\n",

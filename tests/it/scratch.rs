@@ -1,4 +1,4 @@
-//! A directory to play in, and the daemon as a child of the test.
+//! A scratch directory, and the daemon as a child of the test.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -25,7 +25,7 @@ const PIPE_SIZE: i32 = 8 << 20;
 ///
 /// # Panics
 ///
-/// When it does not within the deadline; `what` says what was hoped for.
+/// When it does not within the deadline; `what` says what was expected.
 #[track_caller]
 pub fn wait_for(mut condition: impl FnMut() -> bool, what: &str) {
     assert!(poll(&mut condition), "still not after {DEADLINE:?}: {what}");
@@ -145,7 +145,7 @@ impl Scratch {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Lets other users in.
+    /// Lets other users enter it.
     pub fn open_to_all(&self) {
         fs::set_permissions(self.folder.path(), Permissions::from_mode(0o755)).unwrap();
     }
@@ -190,7 +190,7 @@ pub fn rinotifyd() -> Command {
 pub struct Daemon {
     child: Child,
     log: Arc<Mutex<String>>,
-    /// Ends when nobody holds the daemon's standard error any more.
+    /// Ends once no process holds the daemon's standard error.
     reader: Option<JoinHandle<()>>,
 }
 
@@ -315,7 +315,7 @@ impl Daemon {
         self.wait_lines(known + 1, "configuration reloaded");
     }
 
-    /// Waits for a condition; the log is shown when it does not come.
+    /// Waits for a condition; the message of a failure has the log.
     #[track_caller]
     pub fn wait_for(&mut self, mut condition: impl FnMut() -> bool, what: &str) {
         self.wait_alive(|_| condition(), what);
@@ -345,7 +345,7 @@ impl Daemon {
         self.wait_for_log(|log| log.lines().any(&wanted), &format!("{what:?} in the log"));
     }
 
-    /// Waits for a condition as long as the daemon lives; the condition may come with its last breath.
+    /// Waits for a condition until the daemon has ended; its last lines may fulfil the condition.
     #[track_caller]
     fn wait_alive(&mut self, mut condition: impl FnMut(&Self) -> bool, what: &str) {
         let mut ended = None;
@@ -410,7 +410,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A child that was waited for is left alone by kill(); its number may be another's.
+        // kill() does nothing to a child that was reaped: the number may be another process's.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -424,7 +424,7 @@ pub fn field<'a>(line: &'a str, key: &str) -> &'a str {
 }
 
 /// Milliseconds from one logged line to another, from the times they begin with. The wall clock
-/// knows nothing of the daemon's delays, so a delay may seem a few milliseconds shorter.
+/// is not the clock of the daemon's delays, so a delay may seem a few milliseconds shorter.
 pub fn millis_between(from: &str, to: &str) -> i64 {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     (time_of_day(to) - time_of_day(from)).rem_euclid(DAY)

@@ -158,7 +158,7 @@ impl Shell {
             return;
         }
         let Some(program) = self.programs.running.get(&id).filter(|program| program.ack) else { return };
-        // Not what it has, which would be an answer: what it had, and what nobody has.
+        // Not a task that it has, which would be an answer: one that it had, and one that no worker has.
         let twice = program.answered.iter().rev().find(|task| !program.has(**task)).copied();
         let line = match twice {
             Some(task) if self.rng.one_in(2) => format!("{task} ok"),

@@ -63,7 +63,7 @@ pub enum Happening {
 pub struct Faults {
     pub watch: usize,
     pub start: usize,
-    /// There are no leases: nobody can say who writes to a file.
+    /// There are no leases: the filesystem does not say who writes to a file.
     pub leases: bool,
 }
 
@@ -154,7 +154,7 @@ impl Shell {
         }
     }
 
-    /// Turns until nobody has anything to do.
+    /// Turns until engine, world and programs have nothing to do.
     pub fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             if self.is_at_rest() {
@@ -399,10 +399,20 @@ impl Shell {
         self.step(Input::Started { task: child.task });
     }
 
-    // As src/shell/scan.rs.
+    // As src/shell/scan.rs; `visits` compares the two.
 
     fn scan(&mut self, scan: &Scan) {
         let before = self.kernel().queued();
+        let results = self.visit(scan);
+        self.noise(1);
+        let queued = self.kernel().queued();
+        for (item, result) in scan.items.iter().zip(results) {
+            self.step(Input::Scanned { node: item.node, result, before, queued });
+        }
+    }
+
+    /// Watches and lists directories, one result for each item.
+    pub fn visit(&mut self, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
         self.noise(2);
         let parent = self.parent(scan);
         let mut results = Vec::new();
@@ -410,9 +420,9 @@ impl Shell {
             self.noise(2);
             results.push(match &parent {
                 Ok(Some(parent)) if scan.expect.is_some() && item.is_plain() => {
-                    self.look_by_name(*parent, item)
+                    self.visit_by_name(*parent, item)
                 }
-                Ok(parent) => self.look(&scan.base, *parent, item),
+                Ok(parent) => self.visit_one(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
             });
         }
@@ -421,11 +431,7 @@ impl Shell {
             self.world.await_changes(parent);
             self.kernel().release(parent);
         }
-        self.noise(1);
-        let queued = self.kernel().queued();
-        for (item, result) in scan.items.iter().zip(results) {
-            self.step(Input::Scanned { node: item.node, result, before, queued });
-        }
+        results
     }
 
     fn parent(&mut self, scan: &Scan) -> Result<Option<Ino>, ScanError> {
@@ -448,7 +454,11 @@ impl Shell {
     fn open(&mut self, top: Ino, path: &[u8]) -> Result<Ino, ScanError> {
         let kernel = self.kernel();
         let found = if top == TOP { kernel.resolve(path) } else { kernel.child(top, path) };
-        let ino = found.ok_or(ScanError::NotFound)?;
+        let ino = match found {
+            Some(ino) => ino,
+            None if kernel.leads_through_a_file(top, path) => return Err(ScanError::NotDirectory),
+            None => return Err(ScanError::NotFound),
+        };
         if !kernel.is_dir(ino) {
             return Err(ScanError::NotDirectory);
         }
@@ -466,7 +476,7 @@ impl Shell {
     }
 
     /// Each step may find another directory.
-    fn look_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open(parent, &item.name)?;
         let wd = self.kernel().add_watch(ino, item.mask, true);
@@ -497,7 +507,7 @@ impl Shell {
         Ok(entries)
     }
 
-    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_one(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open_item(base, parent, item)?;
         self.noise(2);

@@ -276,7 +276,7 @@ fn a_forged_history_is_noticed() {
             lost = (lost.0 + 1, lost.1 + usize::from(notices(&play)));
         }
     }
-    // Not where a later event cancelled, so that nobody was to wait for the run.
+    // Not where a later event cancelled, so that no run was due.
     assert!(lost.0 > 20 && lost.1 * 10 > lost.0 * 9, "of {} lost starts {} were noticed", lost.0, lost.1);
     assert!(early.0 > 20 && early.1 * 2 > early.0, "of {} early starts {} were noticed", early.0, early.1);
 }

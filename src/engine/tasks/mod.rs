@@ -17,12 +17,12 @@ mod step;
 mod table;
 mod workers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Run, Scheduler, Trigger};
 use crate::engine::context::{Context, Phase, Timer};
-use crate::engine::ids::{NodeId, TaskId, WorkerId};
+use crate::engine::ids::{NodeId, TaskId, WorkerId, schedulers_by_name};
 use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
 use crate::engine::store::wheel::TimerId;
 use crate::engine::told::{Audience, AwaitedFile, Told};
@@ -94,11 +94,6 @@ impl Audience for Tasks {
         self.position = position;
         self.step(cx, places).forget_ended(position);
     }
-}
-
-/// The number of each scheduler, by its name.
-fn index_by_name(schedulers: &[Scheduler]) -> HashMap<&str, usize> {
-    schedulers.iter().enumerate().map(|(index, scheduler)| (scheduler.name.as_str(), index)).collect()
 }
 
 fn runs(config: &Config) -> Vec<Option<Arc<Run>>> {
@@ -470,7 +465,7 @@ impl Tasks {
 
     /// A new configuration is in force: schedulers of the same name keep their tasks.
     pub fn reload(&mut self, cx: &mut Context<'_>, old_config: &Config) {
-        let by_name = index_by_name(&cx.config.schedulers);
+        let by_name = schedulers_by_name(&cx.config.schedulers);
         let new = |old: u16| {
             let name = old_config.schedulers[usize::from(old)].name.as_str();
             by_name.get(name).and_then(|index| u16::try_from(*index).ok())
@@ -483,7 +478,7 @@ impl Tasks {
     /// Before a reload: tasks whose scheduler is gone are dropped. A child that runs is left to end by
     /// itself.
     pub fn drop_removed(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, new_config: &Config) {
-        let by_name = index_by_name(&new_config.schedulers);
+        let by_name = schedulers_by_name(&new_config.schedulers);
         let stays = |old: u16| by_name.contains_key(cx.config.schedulers[usize::from(old)].name.as_str());
         for id in self.table.select(&|task| !stays(task.sched)) {
             let running = self.table.get(id).is_some_and(|task| task.state == State::Running);

@@ -19,7 +19,7 @@ use super::command::{c_string, printable};
 use super::step::seconds;
 use crate::config::{Config, Scheduler, Worker};
 use crate::engine::context::{Context, Phase, Timer};
-use crate::engine::ids::{TaskId, WorkerId};
+use crate::engine::ids::{TaskId, WorkerId, schedulers_by_name};
 use crate::engine::message::{Effect, Signal, StartError, StartWorker};
 use crate::record::{Level, LogName, Record};
 use crate::types::{ExitStatus, Millis};
@@ -349,7 +349,7 @@ impl Workers {
         let config = cx.config;
         let new_pools = config.schedulers.iter().map(Pool::new).collect();
         let old = std::mem::replace(&mut self.pools, new_pools);
-        let by_name = super::index_by_name(&config.schedulers);
+        let by_name = schedulers_by_name(&config.schedulers);
         // By the old number, the new one.
         let numbers: Vec<Option<usize>> = old_config
             .schedulers

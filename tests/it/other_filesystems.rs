@@ -1,4 +1,4 @@
-//! Filesystems of other systems as destinations: all is everybody's there, and times are rounded.
+//! Filesystems of other systems as destinations: they keep no owners, and round times.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

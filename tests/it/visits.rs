@@ -1,4 +1,4 @@
-//! What the daemon finds by looking, and what its looking must not do.
+//! What the daemon finds when it visits directories, and what a visit must not do.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -34,7 +34,7 @@ fn a_rescan_finds_what_was_done_under_a_mount() {
     if !is_root("changes that the kernel does not tell of") {
         return;
     }
-    // A second mount of an overlay's upper directory is written to behind its back.
+    // Writes through a second mount of an overlay's upper directory make no events in the first.
     let scratch = Scratch::new();
     scratch.dir("src");
     let base = Mount::tmpfs(scratch.dir("base"));
@@ -82,7 +82,7 @@ fn with_catch_up_all_that_is_there_is_told_once() {
 }
 
 #[test]
-fn the_daemons_own_looking_is_no_event() {
+fn the_daemons_own_visits_make_no_event() {
     let scratch = Scratch::new();
     scratch.dir("src/old/deep");
     scratch.write("src/old/deep/file", "");
@@ -128,7 +128,7 @@ fn what_is_no_regular_file_is_never_opened() {
     scratch.dir("outside/in");
     scratch.dir("src");
     let mut daemon = start(&scratch, &config(&["IN_CREATE", "IN_CLOSE_WRITE", "IN_MOVED_TO"], &watch("src")));
-    // The daemon must look itself: it learns of neither directory in time.
+    // The daemon must visit them: no event tells of either directory in time.
     for folder in ["outside/in", "src/new/deep"] {
         scratch.dir(folder);
         nix::unistd::mkfifo(&scratch.path(format!("{folder}/fifo")), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -142,7 +142,7 @@ fn what_is_no_regular_file_is_never_opened() {
     wait_told(&scratch, &mut daemon, "IN_CREATE src/new/deep/socket");
     scratch.rename("outside/in", "src/in");
     wait_told(&scratch, &mut daemon, "IN_MOVED_TO src/in/socket");
-    // A FIFO that somebody reads from can be opened for writing: nobody does.
+    // A FIFO with a reader can be opened for writing; the daemon must not do it.
     let writer = OpenOptions::new()
         .write(true)
         .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
@@ -154,7 +154,7 @@ fn what_is_no_regular_file_is_never_opened() {
 }
 
 #[test]
-fn a_link_in_the_tree_is_not_followed_even_round_in_circles() {
+fn a_link_in_the_tree_is_not_followed_even_in_a_circle() {
     let scratch = Scratch::new();
     scratch.dir("src/a/b");
     scratch.dir("outside/deep");

@@ -45,7 +45,7 @@ fn waiting_tasks_run_before_the_end_and_no_new_ones_begin() {
 }
 
 #[test]
-fn a_running_task_is_waited_for_and_its_last_words_are_logged() {
+fn a_running_task_is_waited_for_and_its_last_output_is_logged() {
     let cmd = "cmd = echo started; until [ -e @/gate ]; do sleep 0.02; done; printf 'last words'";
     let (scratch, mut daemon) = start(&config("shutdown_timeout = 20", cmd));
     scratch.write("src/file", "");
@@ -135,7 +135,7 @@ fn the_wait_ends_when_the_last_task_is_cancelled() {
 }
 
 #[test]
-fn the_wait_ends_when_the_last_task_cannot_start_or_is_only_pretended() {
+fn the_wait_ends_when_the_last_task_cannot_start_or_is_a_dry_run() {
     for (args, said) in [(&[][..], "task failed: cannot start"), (&["-n"][..], "dry run")] {
         let scratch = Scratch::new();
         scratch.dir("src");
@@ -181,7 +181,7 @@ fn the_status_is_told_whatever_the_log_level() {
     scratch.dir("src");
     let text = config("", "cmd = echo ran >>@/ran") + "[log]\nlevel = error\n";
     let mut daemon = Daemon::start(&scratch, &text, &[]);
-    // Its "ready" is not logged; whether it is shows when a file is noticed.
+    // Its "ready" is not logged: a task for a file shows that it is.
     daemon.wait_for(
         || {
             scratch.write("src/file", "");
