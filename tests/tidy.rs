@@ -18,13 +18,14 @@ use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
 /// The modules that `lib.rs` declares, each with its layer.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("event", WORDS),
     ("types", WORDS),
     ("record", WORDS),
     ("quote", WORDS),
     ("rows", WORDS),
     ("template", PURE),
+    ("script", PURE),
     ("replacement", PURE),
     ("pattern", PURE),
     ("config", PURE),

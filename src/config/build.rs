@@ -23,6 +23,7 @@ use super::{
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
+use crate::script::Script;
 use crate::template::Template;
 use crate::types::Identity;
 
@@ -162,13 +163,17 @@ fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<A
     }
     match kind {
         "shell" => {
-            for bad in command::unsafe_placeholders(&item.bytes) {
-                out.error(item.span.part(bad.range), bad.message);
+            let (cmd, remarks) = Script::parse(&item.bytes);
+            for remark in remarks {
+                out.remark(item.span, remark);
             }
-            Some(Action::Shell { cmd: Template::parse(&item.bytes), run })
+            Some(Action::Shell { cmd, run })
         }
         "exec" => {
             if let Some(bad) = command::shell_operator(&item.bytes) {
+                out.warning(item.span.part(bad.range), bad.message);
+            }
+            if let Some(bad) = command::remote_placeholders(&item.bytes) {
                 out.warning(item.span.part(bad.range), bad.message);
             }
             report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })

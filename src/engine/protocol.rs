@@ -118,7 +118,15 @@ mod tests {
     use crate::event::EventKind;
 
     fn values<'a>(path: &'a [u8], src_path: &'a [u8]) -> Values<'a> {
-        Values { kind: EventKind::MovedTo, path, src_path, task_id: 7, is_dir: false }
+        Values {
+            kind: EventKind::MovedTo,
+            path,
+            src_path,
+            rel_path: b"",
+            task_id: 7,
+            is_dir: false,
+            attempt: 1,
+        }
     }
 
     fn check(path: &[u8], src_path: &[u8], tab: &str, json: &str) {

@@ -8,15 +8,16 @@
 use std::ffi::CString;
 use std::rc::Rc;
 
+use super::cover::{Member, Role};
 use super::message::{Effect, Job, Signal, StartError};
 use super::operations::OPERATIONS_MAX;
 use super::protocol;
 use super::routing::Occurrence;
 use super::tasks::{JobId, Key, State, Subject};
 use super::{Engine, Phase, Timer};
-use crate::config::{Action, Config, Scheduler, WhileRunning};
+use crate::config::{Action, Config, Scheduler, Trigger, WhileRunning};
 use crate::record::{Level, LogName, Record};
-use crate::template::Values;
+use crate::template::{Values, c_string};
 use crate::types::{self, ExitStatus, Millis};
 
 /// Between SIGTERM and SIGKILL.
@@ -299,23 +300,27 @@ impl Engine {
             kind: subject.kind,
             path: &path,
             src_path: subject.src_path.as_deref().unwrap_or_default(),
+            rel_path: self.relative(sched, subject, &path),
             task_id: task.id,
             is_dir: subject.is_dir,
+            attempt: 1,
         };
         let argv = argv(&scheduler.action, &values);
         let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
         let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
+        let is_shown = self.options.dry_run || self.wants_of_task(Level::Debug, job);
+        let command = if is_shown { shown(&scheduler.action, &values, &argv) } else { Vec::new() };
         if self.options.dry_run {
             self.explain_begin(job);
-            let mut fields = vec![("command", printable(&argv))];
+            let mut fields = vec![("command", command)];
             fields.extend(line.map(|line| ("line", line.trim_ascii_end().to_vec())));
             self.log_task(Level::Info, job, "dry run", &fields);
             self.end_task(job, self.position);
             return;
         }
         self.log_task(Level::Info, job, "start task", &[]);
-        if line.is_none() {
-            self.log_task(Level::Debug, job, "command", &[("command", printable(&argv))]);
+        if line.is_none() && is_shown {
+            self.log_task(Level::Debug, job, "command", &[("command", command)]);
         }
         if scheduler.timeout_ms > 0 {
             let timer = self.wheel.insert(now + scheduler.timeout_ms, Timer::Timeout(job.slot()));
@@ -331,6 +336,28 @@ impl Engine {
         let Some(run) = self.runs[sched].clone() else { return };
         let logname = scheduler.logname.clone();
         self.out.push(Effect::Start(Box::new(Job { id: job, argv, env, run, logname })));
+    }
+
+    /// A task's path relative to the watch path from which its scheduler gets events; the last name where
+    /// that is the path of a file, `.` for the watch path itself.
+    fn relative<'a>(&self, sched: usize, subject: &Subject, path: &'a [u8]) -> &'a [u8] {
+        let schedules = |member: &Member| {
+            let map = &self.config.event_maps[member.watch(&self.config).event_map];
+            let is_root = member.role == Role::Root;
+            is_root && map.triggers.iter().flatten().any(|trigger| *trigger == Trigger::Schedule(sched))
+        };
+        let is_root = |node| self.covers.members(self.tree.cover(node)).iter().any(schedules);
+        if self.tree.child(subject.node, &subject.name).is_some_and(is_root) {
+            return b".";
+        }
+        let mut above = Some(subject.node);
+        while let Some(node) = above
+            && !is_root(node)
+        {
+            above = self.tree.parent(node);
+        }
+        let root = self.tree.path_of(above.unwrap_or(subject.node), b"");
+        path.get(root.len()..).map_or(path, |path| path.strip_prefix(b"/").unwrap_or(path))
     }
 
     /// Tells that a task has its turn.
@@ -558,34 +585,26 @@ pub(super) fn seconds(ms: Millis) -> Vec<u8> {
 fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
     match action {
         Action::Files { .. } => Vec::new(),
-        Action::Shell { cmd, .. } => {
-            vec![c"/bin/sh".to_owned(), c"-c".to_owned(), c_string(cmd.fill_quoted(values))]
-        }
+        Action::Shell { cmd, .. } => cmd.argv(),
         Action::Exec { words, .. } => words.iter().map(|word| c_string(word.fill(values))).collect(),
         Action::Worker(worker) => worker.words.clone(),
     }
 }
 
 fn environment(scheduler: &Scheduler, values: &Values<'_>) -> Vec<CString> {
-    let variable = |name: &str, value: &[u8]| c_string([name.as_bytes(), b"=", value].concat());
-    vec![
-        variable("RINOTIFYD_EVENT", values.kind.name().as_bytes()),
-        variable("RINOTIFYD_PATH", values.path),
-        variable("RINOTIFYD_SRC_PATH", values.src_path),
-        variable("RINOTIFYD_TASK_ID", values.task_id.to_string().as_bytes()),
-        variable("RINOTIFYD_SCHEDULER", scheduler.name.as_bytes()),
-        variable("RINOTIFYD_IS_DIR", if values.is_dir { b"1" } else { b"0" }),
-    ]
+    let further = match &scheduler.action {
+        Action::Shell { cmd, .. } => cmd.values(),
+        _ => &[],
+    };
+    values.environment(&scheduler.name, further)
 }
 
-/// Paths hold no NUL, nor does the configuration; should one turn up, the rest is cut off.
-pub(super) fn c_string(bytes: Vec<u8>) -> CString {
-    CString::new(bytes).unwrap_or_else(|error| {
-        let end = error.nul_position();
-        let mut bytes = error.into_vec();
-        bytes.truncate(end);
-        CString::new(bytes).unwrap_or_default()
-    })
+/// A task's command with its values, for the log.
+fn shown(action: &Action, values: &Values<'_>, argv: &[CString]) -> Vec<u8> {
+    match action {
+        Action::Shell { cmd, .. } => cmd.shown(values),
+        _ => printable(argv),
+    }
 }
 
 /// A command line for the log.

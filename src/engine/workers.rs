@@ -14,12 +14,13 @@ use std::rc::Rc;
 
 use super::message::{Effect, Signal, StartError, StartWorker};
 use super::protocol::Answer;
-use super::scheduling::{KILL_AFTER_MS, c_string, printable};
+use super::scheduling::{KILL_AFTER_MS, printable};
 use super::tasks::{JobId, State};
 use super::wheel::TimerId;
 use super::{Engine, Phase, Timer};
 use crate::config::{Config, Scheduler, Worker};
 use crate::record::{Level, LogName, Record};
+use crate::template::c_string;
 use crate::types::{ExitStatus, Millis};
 
 /// Lines handed to one instance that are not in its pipe yet. Enough for one write to be worth its
