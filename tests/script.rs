@@ -267,7 +267,8 @@ fn command(wanted: fn(&str) -> bool) -> impl Strategy<Value = String> {
 
 /// Without expressions, whether of numbers or of names of variables.
 fn evaluates_nothing(piece: &str) -> bool {
-    !["((", "[[", "(", "${"].iter().any(|part| piece.contains(part)) || piece == "${x:-"
+    let evaluates = ["(", "[[", "${"].iter().any(|part| piece.contains(part));
+    !evaluates || ["${x:-", "$("].contains(&piece)
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {

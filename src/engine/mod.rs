@@ -71,6 +71,8 @@ pub struct Options {
     pub default_max_jobs: u32,
     /// From so many directories on that are to be looked at, those are dropped that need not be.
     pub sift_at: usize,
+    /// Random and secret: a worker that answers for a task has to repeat a word that follows from it.
+    pub secret: [u64; 2],
 }
 
 /// [`Options::sift_at`] of the daemon: as many as events fit into the kernel's queue by default.
@@ -269,8 +271,8 @@ impl Engine {
             Input::Written { worker, lines } => self.on_written(worker, lines),
             Input::Line { worker, line, cut, queued } => self.on_line(worker, line, cut, self.mark(queued)),
             Input::WorkerBroken { worker, what } => self.on_worker_broken(worker, what),
-            Input::WorkerEnded { worker, status, queued, unread } => {
-                self.on_worker_ended(worker, status, self.mark(queued), unread);
+            Input::WorkerEnded { worker, status, queued, unread, begun } => {
+                self.on_worker_ended(worker, status, self.mark(queued), unread, begun);
             }
             Input::Reload(config) => self.reload(*config),
             Input::Stop { reason } => self.stop(reason),

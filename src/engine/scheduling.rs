@@ -13,7 +13,7 @@ use super::message::{Effect, Job, Signal, StartError};
 use super::operations::OPERATIONS_MAX;
 use super::protocol;
 use super::routing::Occurrence;
-use super::tasks::{JobId, Key, State, Subject};
+use super::tasks::{JobId, Key, State, Subject, Task};
 use super::{Engine, Phase, Timer};
 use crate::config::{Action, Config, Scheduler, Trigger, WhileRunning};
 use crate::record::{Level, LogName, Record};
@@ -258,8 +258,8 @@ impl Engine {
             let children = self.children_running(&config);
             let operations = self.operations_running();
             let workers = &self.workers;
-            let has_place = |sched: u16, running: usize| {
-                let sched = usize::from(sched);
+            let has_place = |task: &Task, running: usize| {
+                let sched = usize::from(task.sched);
                 let Scheduler { action, max_jobs: own_max, .. } = &config.schedulers[sched];
                 let has_room = *own_max == 0 || running < *own_max as usize;
                 match action {
@@ -267,7 +267,8 @@ impl Engine {
                     Action::Shell { .. } | Action::Exec { .. } => has_room && children < max_jobs,
                     Action::Worker(worker) => {
                         let max = if *own_max == 0 { max_jobs } else { *own_max as usize };
-                        workers.have_room(sched, worker, running, max)
+                        let is_suspect = task.lost_workers > 0;
+                        workers.have_room(sched, worker, is_suspect) && running < max
                     }
                 }
             };
@@ -306,7 +307,11 @@ impl Engine {
             attempt: 1,
         };
         let argv = argv(&scheduler.action, &values);
-        let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
+        let line = scheduler.action.worker().map(|worker| {
+            let has_token = worker.ack && !self.options.dry_run;
+            let secret = has_token.then_some(self.options.secret);
+            protocol::line(worker.format, secret, &values)
+        });
         let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
         let is_shown = self.options.dry_run || self.wants_of_task(Level::Debug, job);
         let command = if is_shown { shown(&scheduler.action, &values, &argv) } else { Vec::new() };
@@ -330,6 +335,11 @@ impl Engine {
             run.started_at = now;
         }
         if let Some(line) = line {
+            if line.len() > protocol::LINE_MAX {
+                let error =
+                    format!("the path is too long for a worker: more than {} bytes", protocol::LINE_MAX);
+                return self.end_handed(job, Err(error.into_bytes()), self.position);
+            }
             self.hand(job, sched, scheduler, line);
             return;
         }

@@ -81,7 +81,7 @@ pub struct Task {
     pub single: bool,
     /// How many runs in a row were disturbed by events; see `scheduling`.
     pub reruns: u8,
-    /// How many workers have ended with it unanswered.
+    /// How many workers have ended while they had it, since it was last answered.
     pub lost_workers: u8,
     /// Where it stands.
     pub state: State,
@@ -330,8 +330,14 @@ impl Tasks {
 
     /// A place behind all others.
     pub fn last_place(&mut self) -> u64 {
-        self.last_place += 1;
+        self.last_place += 2;
         self.last_place
+    }
+
+    /// A place behind all others, and behind so many that come after them.
+    pub fn place_behind(&mut self, count: u64) -> u64 {
+        // Between those of the others.
+        self.last_place() + 2 * count + 1
     }
 
     /// A place before all others.
@@ -342,11 +348,15 @@ impl Tasks {
 
     /// The first ready task among the schedulers for which `has_room`.
     #[must_use]
-    pub fn first_ready(&self, has_room: impl Fn(u16, usize) -> bool) -> Option<JobId> {
+    pub fn first_ready(&self, has_room: impl Fn(&Task, usize) -> bool) -> Option<JobId> {
         let mut first: Option<(u64, u32)> = None;
-        for (sched, books) in (0_u16..).zip(&self.scheds) {
+        for books in &self.scheds {
             let Some((&place, &index)) = books.ready.first_key_value() else { continue };
-            if first.is_none_or(|(other, _)| place < other) && has_room(sched, books.running) {
+            let has_room = || {
+                let task = self.slots[index as usize].as_ref();
+                task.is_some_and(|task| has_room(task, books.running))
+            };
+            if first.is_none_or(|(other, _)| place < other) && has_room() {
                 first = Some((place, index));
             }
         }

@@ -4,16 +4,16 @@
 //! ends, when the next one is started, and how one is brought to an end. The shell has the pipes.
 //!
 //! A task that was handed over stays in the table, running, until the instance answers for it, or with
-//! `ack = no` until its line is in the pipe. If the instance ends first, it runs again: in its turn,
-//! but behind the others when that happens to it repeatedly, so that a task that kills its worker
-//! does not keep the others from running. Programs that end without an answer are started again after
-//! pauses that grow.
+//! `ack = no` until its line is in the pipe. If the instance ends first, it runs again. One that the
+//! instance had begun to read may be the reason: this suspect goes behind the others, has an instance
+//! for itself until it is answered, and has failed after `DEATHS_MAX` ends. Programs that end before
+//! they have read a task, or without answers, are started again after pauses that grow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::message::{Effect, Signal, StartError, StartWorker};
-use super::protocol::Answer;
+use super::protocol::{self, Answer};
 use super::scheduling::{KILL_AFTER_MS, printable};
 use super::tasks::{JobId, State};
 use super::wheel::TimerId;
@@ -23,9 +23,18 @@ use crate::record::{Level, LogName, Record};
 use crate::template::c_string;
 use crate::types::{ExitStatus, Millis};
 
-/// Lines handed to one instance that are not in its pipe yet. Enough for one write to be worth its
-/// system call; a line has at most about 33 KB (two paths of 4096 bytes, each byte escaped).
+/// Lines handed to one instance that are not in its pipe yet, and their bytes, the last line aside.
+/// Enough for one write to be worth its system call.
 const UNWRITTEN_MAX: usize = 64;
+const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
+
+/// So many instances may end while they have a task, before the task has failed: the first end may be
+/// another task's doing, the second an accident.
+const DEATHS_MAX: u8 = 3;
+
+/// So many tasks that come later run before a suspect does. A flood of tasks that kill their workers
+/// thus does not hold up the others, and a suspect has its turn at last.
+const SUSPECT_WAITS: u64 = 1_000;
 
 /// The pause after an instance that ended without an answer, doubled up to the last.
 const PAUSE_FIRST_MS: Millis = 100;
@@ -59,8 +68,6 @@ struct Pool {
     pause: Option<TimerId>,
     /// How many ended in a row without having been of use.
     failures: u32,
-    /// An instance ended with unanswered tasks: one at a time, until there is an answer.
-    careful: bool,
     /// What an instance had not read when it ended: the next one gets it first.
     unread: Vec<u8>,
     starts: u64,
@@ -79,12 +86,24 @@ struct Instance {
     /// What comes next, if it does not end before.
     timer: Option<TimerId>,
     started_at: Millis,
-    /// Handed over and not done: slots by task id.
-    tasks: BTreeMap<u64, u32>,
-    /// Those of them that are not in its pipe yet, in order.
-    unwritten: VecDeque<JobId>,
+    /// Handed over and not done, by task id.
+    tasks: BTreeMap<u64, Handed>,
+    /// So many lines were handed over.
+    handed: u64,
+    /// What is not in its pipe yet, in order, with the length of the line.
+    unwritten: VecDeque<(JobId, usize)>,
+    /// It has a suspect, and gets nothing else until that is answered.
+    has_suspect: bool,
     /// What it was given of another's unread lines.
     first: Vec<u8>,
+}
+
+/// A task in the hands of an instance.
+#[derive(Debug)]
+struct Handed {
+    slot: u32,
+    /// So many lines were handed over before.
+    nth: u64,
 }
 
 /// How far an instance is on its way; it never goes back.
@@ -103,7 +122,11 @@ enum Stage {
 
 impl Instance {
     fn takes(&self) -> bool {
-        self.stage == Stage::Serving && self.unwritten.len() < UNWRITTEN_MAX
+        let bytes: usize = self.unwritten.iter().map(|(_, len)| len).sum();
+        self.stage == Stage::Serving
+            && !self.has_suspect
+            && self.unwritten.len() < UNWRITTEN_MAX
+            && bytes < UNWRITTEN_BYTES_MAX
     }
 }
 
@@ -123,7 +146,8 @@ impl Workers {
 
     /// The instance that has this task.
     pub fn holder(&self, job: JobId) -> Option<WorkerId> {
-        let holds = |instance: &&Instance| instance.tasks.get(&job.task_id()) == Some(&job.slot());
+        let slot = |instance: &Instance| instance.tasks.get(&job.task_id()).map(|handed| handed.slot);
+        let holds = |instance: &&Instance| slot(instance) == Some(job.slot());
         self.instances.iter().find(holds).map(|instance| instance.id)
     }
 
@@ -133,11 +157,11 @@ impl Workers {
         of.min_by_key(|instance| instance.tasks.len())
     }
 
-    /// Whether a worker's scheduler, of which so many tasks run, can hand over another one.
-    pub fn have_room(&self, sched: usize, worker: &Worker, running: usize, max_jobs: usize) -> bool {
+    /// Whether there is an instance for another task of a worker's scheduler, or can be.
+    pub fn have_room(&self, sched: usize, worker: &Worker, is_suspect: bool) -> bool {
         let Some(pool) = self.pools.get(sched) else { return false };
-        let max_jobs = if pool.careful { 1 } else { max_jobs };
-        running < max_jobs && (pool.may_start(worker) || self.idlest(sched).is_some())
+        let fits = |instance: &Instance| !is_suspect || instance.tasks.is_empty();
+        pool.may_start(worker) || self.idlest(sched).is_some_and(fits)
     }
 }
 
@@ -189,7 +213,9 @@ impl Engine {
             timer: None,
             started_at: self.now,
             tasks: BTreeMap::new(),
+            handed: 0,
             unwritten: VecDeque::new(),
+            has_suspect: false,
             first: first.clone(),
         });
         let command = ("command", printable(&worker.words));
@@ -217,9 +243,12 @@ impl Engine {
             Some(id) => id,
             None => self.start_worker(sched, scheduler, worker),
         };
+        let is_suspect = self.tasks.get(job).is_some_and(|task| task.lost_workers > 0);
         if let Some(instance) = self.workers.get_mut(id) {
-            instance.tasks.insert(job.task_id(), job.slot());
-            instance.unwritten.push_back(job);
+            instance.tasks.insert(job.task_id(), Handed { slot: job.slot(), nth: instance.handed });
+            instance.handed += 1;
+            instance.unwritten.push_back((job, line.len()));
+            instance.has_suspect = is_suspect;
         }
         self.out.push(Effect::Hand { worker: id, line });
     }
@@ -228,7 +257,7 @@ impl Engine {
     pub(super) fn on_written(&mut self, id: WorkerId, count: usize) {
         for _ in 0..count {
             let Some(instance) = self.workers.get_mut(id) else { return };
-            let Some(job) = instance.unwritten.pop_front() else { return };
+            let Some((job, _)) = instance.unwritten.pop_front() else { return };
             if !instance.ack {
                 instance.tasks.remove(&job.task_id());
                 self.end_handed(job, Ok(()), self.position);
@@ -239,11 +268,13 @@ impl Engine {
 
     /// The instance has written a line.
     pub(super) fn on_line(&mut self, id: WorkerId, line: &[u8], cut: u64, mark: u64) {
+        let secret = self.options.secret;
         let Some(instance) = self.workers.get_mut(id) else { return };
         let sched = instance.sched;
         let answer = Answer::parse(line);
-        let slot = answer.and_then(|answer| instance.tasks.remove(&answer.id));
-        let (Some(answer), Some(slot)) = (answer, slot) else {
+        let own = answer.filter(|answer| answer.token == protocol::token(secret, answer.id));
+        let handed = own.and_then(|answer| instance.tasks.remove(&answer.id));
+        let (Some(answer), Some(Handed { slot, .. })) = (answer, handed) else {
             let (level, message) = match answer {
                 None => (Level::Info, "output"),
                 Some(_) => (Level::Warning, "worker answers for a task that it does not have"),
@@ -254,10 +285,9 @@ impl Engine {
             self.log_worker(level, &logname, &name, message, shown);
             return;
         };
+        instance.has_suspect = false;
         if let Some(sched) = sched {
-            let pool = &mut self.workers.pools[sched];
-            pool.failures = 0;
-            pool.careful = false;
+            self.workers.pools[sched].failures = 0;
         }
         // Without one, its scheduler was removed meanwhile.
         if let Some(job) = self.tasks.by_slot(slot).filter(|job| job.task_id() == answer.id) {
@@ -266,11 +296,14 @@ impl Engine {
         self.close_if_retired(id);
     }
 
-    /// The run of a task that was handed over has ended.
-    fn end_handed(&mut self, job: JobId, result: Result<(), Vec<u8>>, mark: u64) {
+    /// The run of a task for a worker has ended.
+    pub(super) fn end_handed(&mut self, job: JobId, result: Result<(), Vec<u8>>, mark: u64) {
         let Some(run) = self.tasks.run_mut(job) else { return };
         let seconds = super::scheduling::seconds(self.now - run.started_at);
         self.cancel_run_timer(job);
+        if let Some(task) = self.tasks.get_mut(job) {
+            task.lost_workers = 0;
+        }
         match result {
             Ok(()) => {
                 self.counters.done += 1;
@@ -300,7 +333,7 @@ impl Engine {
         self.log_worker(level, &instance.logname, &instance.name, message, &[text]);
         let jobs = self.jobs_of(&instance);
         if error.temporary {
-            self.run_again_later(&jobs, false);
+            self.run_again_later(&jobs);
         } else {
             for job in jobs {
                 self.end_handed(job, Err(b"cannot start the worker".to_vec()), self.position);
@@ -317,8 +350,16 @@ impl Engine {
     }
 
     /// The instance has ended, and everything that it wrote was told. `unread` are whole lines of
-    /// finished tasks that it left in its pipe.
-    pub(super) fn on_worker_ended(&mut self, id: WorkerId, status: ExitStatus, mark: u64, unread: Vec<u8>) {
+    /// finished tasks that it left in its pipe; so many of the lines that it was handed it had `begun` to
+    /// read.
+    pub(super) fn on_worker_ended(
+        &mut self,
+        id: WorkerId,
+        status: ExitStatus,
+        mark: u64,
+        unread: Vec<u8>,
+        begun: u64,
+    ) {
         let Some(instance) = self.workers.remove(id) else { return };
         if let Some(timer) = instance.timer {
             self.wheel.cancel(timer);
@@ -326,27 +367,26 @@ impl Engine {
         self.log_end(&instance, status);
         let lived = self.now - instance.started_at;
         let stopping = matches!(self.phase, Phase::Terminating | Phase::Killing);
-        // Those that it cannot have seen stand behind the others.
         let (mut seen, mut unseen) = (Vec::new(), Vec::new());
         for job in self.jobs_of(&instance) {
             if stopping || self.tasks.run_mut(job).is_some_and(|run| run.terminated) {
                 self.end_handed(job, Err(b"its worker has ended".to_vec()), mark);
-            } else if instance.unwritten.contains(&job) {
-                unseen.push(job);
-            } else {
+            } else if instance.tasks.get(&job.task_id()).is_some_and(|handed| handed.nth < begun) {
                 seen.push(job);
+            } else {
+                unseen.push(job);
             }
         }
-        self.run_again_later(&unseen, false);
-        self.run_again_later(&seen, true);
+        self.run_again_later(&unseen);
+        self.suspect(&seen, mark);
         let Some(sched) = instance.sched.filter(|_| !stopping) else {
             self.lose(&instance.logname, &instance.name, &unread);
             return;
         };
         let pool = &mut self.workers.pools[sched];
         pool.unread = [unread, std::mem::take(&mut pool.unread)].concat();
-        pool.careful |= !seen.is_empty();
-        if !instance.ack && lived >= STEADY_MS {
+        // If a task may have ended it, the pause is not to hold up the others.
+        if !seen.is_empty() || !instance.ack && lived >= STEADY_MS {
             pool.failures = 0;
         }
         self.pause(sched);
@@ -376,25 +416,40 @@ impl Engine {
 
     /// The tasks of an instance that are still there, oldest first.
     fn jobs_of(&self, instance: &Instance) -> Vec<JobId> {
-        let jobs = instance.tasks.iter().filter_map(|(&id, &slot)| {
+        let jobs = instance.tasks.iter().filter_map(|(&id, &Handed { slot, .. })| {
             let job = self.tasks.by_slot(slot).filter(|job| job.task_id() == id)?;
             self.tasks.get(job).filter(|task| task.state == State::Running).map(|_| job)
         });
         jobs.collect()
     }
 
-    /// Tasks whose instance is gone, oldest first. Suspects are those that it may have ended of: if that
-    /// happens to one again, it goes behind all others.
-    fn run_again_later(&mut self, jobs: &[JobId], suspects: bool) {
+    /// Tasks whose instance is gone before it has read them, oldest first.
+    fn run_again_later(&mut self, jobs: &[JobId]) {
         for &job in jobs.iter().rev() {
-            let Some(task) = self.tasks.get_mut(job) else { continue };
-            task.lost_workers = task.lost_workers.saturating_add(u8::from(suspects));
-            let again = suspects && task.lost_workers > 1;
-            self.cancel_run_timer(job);
-            self.log_task(Level::Warning, job, "task runs again: its worker has ended", &[]);
-            let place = if again { self.tasks.last_place() } else { self.tasks.first_place() };
-            self.put_back(job, place);
+            let place = self.tasks.first_place();
+            self.run_again_at(job, place);
         }
+    }
+
+    /// Tasks of which one may have ended its instance, oldest first.
+    fn suspect(&mut self, jobs: &[JobId], mark: u64) {
+        for &job in jobs {
+            let Some(task) = self.tasks.get_mut(job) else { continue };
+            task.lost_workers += 1;
+            if task.lost_workers >= DEATHS_MAX {
+                let error = format!("its worker has ended {DEATHS_MAX} times while it had this task");
+                self.end_handed(job, Err(error.into_bytes()), mark);
+                continue;
+            }
+            let place = self.tasks.place_behind(SUSPECT_WAITS);
+            self.run_again_at(job, place);
+        }
+    }
+
+    fn run_again_at(&mut self, job: JobId, place: u64) {
+        self.cancel_run_timer(job);
+        self.log_task(Level::Warning, job, "task runs again: its worker has ended", &[]);
+        self.put_back(job, place);
     }
 
     /// No instance is started for a while.

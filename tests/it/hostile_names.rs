@@ -5,12 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, mkdirat};
-
-use crate::scratch::{Daemon, Scratch, rinotifyd};
+use crate::scratch::{Daemon, Scratch, make_deep, remove_deep, rinotifyd};
 
 /// What people who wish the daemon ill call their files. `x` is a file that must not appear.
 const NAMES: [&[u8]; 26] = [
@@ -165,19 +161,6 @@ fn a_command_that_is_given_with_x_runs_nothing_of_a_name() {
     assert!(!scratch.path("x").exists() && !Path::new("/x").exists(), "a name was executed");
 }
 
-/// Directories of the longest name, each in the one before, and a file in the last.
-fn make_deep(top: &Path, depth: usize) {
-    let mode = Mode::from_bits_truncate(0o755);
-    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
-    let mut dir = open(top, flags, Mode::empty()).unwrap();
-    let name = [b'n'; 255];
-    for _ in 0..depth {
-        mkdirat(&dir, name.as_slice(), mode).unwrap();
-        dir = openat(&dir, name.as_slice(), flags, Mode::empty()).unwrap();
-    }
-    openat(&dir, b"file".as_slice(), OFlag::O_CREAT | OFlag::O_WRONLY, mode).unwrap();
-}
-
 /// `PATH_MAX` is a limit of system calls, not of trees.
 #[test]
 fn what_does_not_fit_into_the_environment_fails_its_task() {
@@ -187,11 +170,11 @@ fn what_does_not_fit_into_the_environment_fails_its_task() {
                 [event_map map]\nIN_CLOSE_WRITE = run\n\
                 [watch src]\npath = @/src\nevent_map = map\nrec = yes\nauto_add = yes\n";
     let mut daemon = Daemon::start_ready(&scratch, text, &[]);
-    make_deep(&scratch.path("src"), 16);
+    make_deep(&scratch.path("src"), 'n', 16);
     let len = scratch.path("src").as_os_str().len() + 16 * 256 + "/file".len();
     assert_eq!(daemon.wait_ran(&scratch, "ran", 1), [len.to_string()]);
     let deep = scratch.dir("src/deep");
-    make_deep(&deep, 520);
+    make_deep(&deep, 'n', 520);
     let line = daemon.wait_line("task failed");
     let end = "execve: E2BIG (Argument list too long): /bin/sh; the path, or what else the command gets as \
                arguments and environment, is too long: the kernel takes 128 KiB for each\"";
@@ -199,8 +182,7 @@ fn what_does_not_fit_into_the_environment_fails_its_task() {
     scratch.write("src/after", "");
     daemon.wait_ran(&scratch, "ran", 2);
     daemon.stop();
-    // The scratch directory's own removal goes by paths.
-    assert!(Command::new("rm").arg("-rf").arg(scratch.path("src")).status().unwrap().success());
+    remove_deep(&scratch.path("src"));
 }
 
 #[test]
