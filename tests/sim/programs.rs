@@ -31,6 +31,8 @@ pub struct Programs {
     pub trouble: usize,
     /// So many were killed by what they read.
     pub killed: usize,
+    /// How often each task was in the hands of a program that was killed so.
+    pub deaths: BTreeMap<String, usize>,
 }
 
 /// What a line or an answer begins with.
@@ -146,6 +148,12 @@ impl Shell {
         if program.ack {
             program.taken.extend(words);
             if dies {
+                let alone = program.taken.len() == 1;
+                for word in program.taken.clone() {
+                    let deaths = self.programs.deaths.entry(word).or_default();
+                    *deaths += 1;
+                    assert!(*deaths == 1 || alone, "a suspect did not run alone");
+                }
                 self.programs.killed += 1;
                 self.end_program(id, ExitStatus::Signaled(9));
             }
