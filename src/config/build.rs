@@ -24,7 +24,7 @@ use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
 use crate::script::Script;
-use crate::template::Template;
+use crate::template::{Template, is_task_variable};
 use crate::types::Identity;
 
 /// The most schedulers, watches, or paths of one watch: far more than anybody writes, and their
@@ -208,6 +208,12 @@ fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Opti
 fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
     let identity = identity(fields, reader);
     let out = &mut reader.out;
+    for item in fields.items("env") {
+        let name = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if is_task_variable(name) {
+            out.warning(item.span, format!("{} is set by the daemon for each task", quoted(name)));
+        }
+    }
     Run {
         identity,
         cwd: fields.one("cwd", out, value::absolute_path),

@@ -115,8 +115,10 @@ const LONG_TAKES: [&[u8]; 10] = [
 const EVALUATORS: [&[u8]; 3] = [b"eval", b"trap", b"alias"];
 
 /// Builtins whose arguments are names of variables, with subscripts.
-const NAMERS: [&[u8]; 9] =
-    [b"unset", b"read", b"mapfile", b"readarray", b"getopts", b"declare", b"typeset", b"local", b"let"];
+const NAMERS: [&[u8]; 6] = [b"unset", b"read", b"mapfile", b"readarray", b"getopts", b"let"];
+
+/// Builtins that give values to variables, which may be evaluated with some options.
+const DECLARERS: [&[u8]; 5] = [b"export", b"readonly", b"declare", b"typeset", b"local"];
 
 /// What compares numbers, for which some shells evaluate expressions.
 const COMPARISONS: [&[u8]; 6] = [b"-eq", b"-ne", b"-lt", b"-le", b"-gt", b"-ge"];
@@ -142,8 +144,15 @@ pub fn evaluated(words: &[Argument]) -> Vec<(&Argument, &'static str)> {
         found.extend(values().map(|word| (word, EVALUATES)));
     } else if NAMERS.contains(&name) {
         found.extend(values().map(|word| (word, ARITHMETIC)));
-    } else if [b"export".as_slice(), b"readonly"].contains(&name) {
-        found.extend(values().filter(|word| word.begins_with_value).map(|word| (word, ARITHMETIC)));
+    } else if DECLARERS.contains(&name) {
+        // Of numbers, or of references to names.
+        let is_option = |word: &&Argument| word.text.starts_with(b"-") && !word.begins_with_value;
+        let evaluates = arguments
+            .iter()
+            .filter(is_option)
+            .any(|word| word.text.contains(&b'i') || word.text.contains(&b'n'));
+        let refused = values().filter(|word| word.begins_with_value || evaluates);
+        found.extend(refused.map(|word| (word, ARITHMETIC)));
     }
     let compares = [b"[".as_slice(), b"[[", b"test"].contains(&name);
     for pair in arguments.windows(2) {

@@ -269,6 +269,9 @@ mod tests {
             "test -v {filename}",
             "unset {filename}",
             "declare -i x={filename}",
+            "declare {filename}=1",
+            "export {filename}",
+            "typeset -rn x={filename}",
         ] {
             refuse(text, "arithmetic");
         }
@@ -312,6 +315,7 @@ mod tests {
             "echo eval {pathname}",
             "[ {filename} = x ]",
             "export x={filename}",
+            "f() { local x={filename}; }",
             "flock /lock wc -c {pathname}",
         ] {
             code(text);

@@ -488,6 +488,10 @@ fn mistakes_in_commands_and_lists_are_warned_of() {
         "m:3:10: error: {pathname} stands between single quotes, where sh takes everything as it is written: \
          use double quotes or none",
     );
+    check(
+        "type = shell\ncmd = a\nenv = RINOTIFYD_PATH=x",
+        "m:4:7: warning: \"RINOTIFYD_PATH\" is set by the daemon for each task",
+    );
     for kind in ["exec", "shell"] {
         let column = if kind == "exec" { 7 } else { 19 };
         check(
