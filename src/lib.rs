@@ -4,7 +4,7 @@
 //! from the lowest layer to the highest, and each imports only from those above its own line:
 //!
 //! - words: [`event`], [`types`], [`record`], [`quote`], [`rows`]
-//! - pure: [`template`], [`replacement`], [`pattern`], [`config`], [`engine`]
+//! - pure: [`template`], [`script`], [`replacement`], [`pattern`], [`config`], [`engine`]
 //! - the only door to the kernel: [`sys`]
 //! - the daemon: [`shell`]
 //! - the command line: [`face`]
@@ -21,6 +21,7 @@ pub mod config;
 pub mod engine;
 pub mod pattern;
 pub mod replacement;
+pub mod script;
 pub mod template;
 
 pub mod sys;

@@ -16,7 +16,7 @@ decode() {
 
 while IFS="$(printf '\t')" read -r id event kind path src; do
     path=$(decode "$path") src=$(decode "$src")
-    # The job must not read the next tasks, and must not write between the answers.
+    # The job must not read the tasks that follow, nor write among the answers: what it says is the error.
     if error=$(job "$event" "$kind" "${path%.}" "${src%.}" </dev/null); then
         echo "$id ok"
     else

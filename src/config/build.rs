@@ -26,7 +26,8 @@ use super::{
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
-use crate::template::Template;
+use crate::script::Script;
+use crate::template::{Template, is_task_variable};
 use crate::types::Identity;
 
 /// The most schedulers, watches, or paths of one watch: far more than anybody writes, and their
@@ -159,13 +160,17 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
     }
     match kind {
         "shell" => {
-            for bad in command::unsafe_placeholders(&item.bytes) {
-                out.error(item.span.part(bad.range), bad.message);
+            let (cmd, remarks) = Script::parse(&item.bytes);
+            for remark in remarks {
+                out.remark(item.span, remark);
             }
-            Some(Action::Shell { cmd: Template::parse(&item.bytes), run })
+            Some(Action::Shell { cmd, run })
         }
         "exec" => {
             if let Some(bad) = command::shell_operator(&item.bytes) {
+                out.warning(item.span.part(bad.range), bad.message);
+            }
+            if let Some(bad) = command::remote_placeholders(&item.bytes) {
                 out.warning(item.span.part(bad.range), bad.message);
             }
             report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })
@@ -200,6 +205,12 @@ fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Opti
 fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
     let identity = identity(fields, reader);
     let out = &mut reader.out;
+    for item in fields.items("env") {
+        let name = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if is_task_variable(name) {
+            out.warning(item.span, format!("{} is set by the daemon for each task", quoted(name)));
+        }
+    }
     Run {
         identity,
         cwd: fields.one("cwd", out, value::absolute_path),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::suggest;
 use crate::quote::{Style, escape, is_unsafe, plain};
+use crate::script::Remark;
 
 /// Widest source line that is shown whole; of a longer one, the part around the caret.
 const EXCERPT_COLUMNS_MAX: usize = 160;
@@ -159,6 +160,12 @@ impl Diagnostics {
     /// Notes a warning.
     pub fn warning(&mut self, place: impl Into<Place>, message: impl Into<String>) {
         self.add(Severity::Warning, place.into(), message.into());
+    }
+
+    /// Notes what is wrong with a placeholder of the command at `span`.
+    pub fn remark(&mut self, span: Span, remark: Remark) {
+        let severity = if remark.is_error { Severity::Error } else { Severity::Warning };
+        self.add(severity, span.part(remark.range).into(), remark.message);
     }
 
     fn add(&mut self, severity: Severity, place: Place, message: String) {

@@ -13,7 +13,7 @@ use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, Wh
 use crate::event::EventKind;
 use crate::pattern::PathPattern;
 use crate::record::LogLevels;
-use crate::template::Template;
+use crate::script::Script;
 use crate::types::Millis;
 
 /// Name of the one scheduler, event map and watch, and with it of their log.
@@ -86,7 +86,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
     Ok(Loaded { config, warnings: options.out })
 }
 
-fn scheduler(cmd: Template, delay_ms: Millis) -> Scheduler {
+fn scheduler(cmd: Script, delay_ms: Millis) -> Scheduler {
     Scheduler {
         name: NAME.into(),
         logname: NAME.into(),
@@ -132,7 +132,7 @@ impl Options {
         Span { file, start: 0, end: text.len() }
     }
 
-    fn command(&mut self, text: &[u8]) -> Template {
+    fn command(&mut self, text: &[u8]) -> Script {
         if text.trim_ascii().is_empty() {
             self.read("-x", text, |text| Err::<(), _>(Bad::whole(text, "the command is empty")));
         }
@@ -141,11 +141,12 @@ impl Options {
             let span = self.span("-x", text).part(bad.range);
             self.out.warning(span, bad.message);
         }
-        for bad in command::unsafe_placeholders(text) {
-            let span = self.span("-x", text).part(bad.range);
-            self.out.error(span, bad.message);
+        let (script, remarks) = Script::parse(text);
+        for remark in remarks {
+            let span = self.span("-x", text);
+            self.out.remark(span, remark);
         }
-        Template::parse(text)
+        script
     }
 }
 
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(warnings.iter().count(), 1);
         refuse(
             &Inline { command: b"echo '{pathname}'".to_vec(), ..inline() },
-            "-x:1:7: error: {pathname} is quoted already: take away the quotes around it",
+            "-x:1:7: error: {pathname} stands between single quotes, where sh takes everything as it is written: \
+             use double quotes or none",
         );
     }
 }

@@ -41,6 +41,7 @@ use crate::pattern::PathPattern;
 use crate::quote::Quoted;
 use crate::record::{Level, LogLevels, LogName};
 use crate::replacement::Replacement;
+use crate::script::Script;
 use crate::template::Template;
 use crate::types::{Identity, Millis};
 
@@ -176,10 +177,10 @@ pub enum WhileRunning {
 /// What a task does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// `/bin/sh -c`, placeholders quoted for sh.
+    /// `/bin/sh -c`.
     Shell {
         /// The command line.
-        cmd: Template,
+        cmd: Script,
         /// How the child is set up.
         run: Run,
     },

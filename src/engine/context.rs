@@ -18,6 +18,8 @@ pub struct Options {
     pub default_max_jobs: u32,
     /// When more visits than this wait, those that need not be made are dropped.
     pub sift_at: usize,
+    /// Random and secret: a worker that answers for a task has to repeat a word that follows from it.
+    pub secret: [u64; 2],
 }
 
 /// [`Options::sift_at`] of the daemon: as many as events fit into the kernel's queue by default.

@@ -130,8 +130,8 @@ impl Engine {
             Input::Written { worker, lines } => tasks.on_written(cx, places, worker, lines),
             Input::Line { worker, line, cut, .. } => tasks.on_line(cx, places, worker, (line, cut), mark),
             Input::WorkerBroken { worker, what } => tasks.on_worker_broken(cx, worker, what),
-            Input::WorkerEnded { worker, status, unread, .. } => {
-                tasks.on_worker_ended(cx, places, worker, (status, unread), mark);
+            Input::WorkerEnded { worker, status, unread, begun, .. } => {
+                tasks.on_worker_ended(cx, places, (worker, status), (unread, begun), mark);
             }
             _ => {}
         }

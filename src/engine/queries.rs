@@ -169,8 +169,11 @@ mod tests {
             ..Inline::default()
         };
         let config = from_command_line(&inline).unwrap().config;
-        let mut engine =
-            Engine::new(config, Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT }, 0);
+        let mut engine = Engine::new(
+            config,
+            Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, secret: [0; 2] },
+            0,
+        );
         let mut effects = Vec::new();
         engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
         engine.step(0, Input::Spare, &mut effects);

@@ -24,7 +24,7 @@ pub fn directories(mut config: Config) -> usize {
         // What is in the directories is not the question.
         watch.catch_up = false;
     }
-    let options = Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT };
+    let options = Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] };
     let mut counter = Counter {
         engine: Engine::new(config, options, 0),
         scanner: Scanner::default(),

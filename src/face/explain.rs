@@ -67,7 +67,7 @@ pub fn explain(mut config: Config, kind: EventKind, path: &[u8]) -> (String, boo
     let mut explainer = Explainer {
         engine: Engine::new(
             config,
-            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT },
+            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] },
             0,
         ),
         watches: vec![None; target.names.len() + 1],

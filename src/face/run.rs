@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,6 +28,11 @@ use crate::sys::process;
 /// With `max_jobs = 0`: so many children for each CPU, but not fewer than the minimum in all.
 const JOBS_PER_CPU: usize = 2;
 const JOBS_MIN: usize = 4;
+
+/// Not to be guessed: a hash of nothing under a key that the system made (`getrandom(2)`).
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
 
 /// Runs the program.
 pub fn main() -> Exit {
@@ -158,8 +164,12 @@ fn start(
     // No unmount is to be blocked by the daemon's working directory.
     env::set_current_dir("/")?;
     let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
-    let options =
-        Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX), sift_at: SIFT_AT };
+    let options = Options {
+        dry_run,
+        default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX),
+        sift_at: SIFT_AT,
+        secret: [random(), random()],
+    };
     let control = config.daemon.control.clone();
     let mut daemon = Daemon::new(config, options, log, source)?;
     daemon

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::Scanner;
-use super::workers::{Flushed, LAST_READS, Workers};
+use super::workers::{Flushed, LAST_READS, Left, Workers};
 use crate::config::Config;
 use crate::engine::message::{OperationEnd, Scan};
 use crate::engine::{Effect, Engine, Input, Options, TaskId, WorkerId};
@@ -321,9 +321,9 @@ impl<'a> Daemon<'a> {
             }
             self.read_answers(worker);
         }
-        let unread = self.workers.end(&mut self.reactor, worker);
+        let Left { unread, begun } = self.workers.end(&mut self.reactor, worker);
         let queued = self.queued();
-        self.step(Input::WorkerEnded { worker, status, queued, unread });
+        self.step(Input::WorkerEnded { worker, status, queued, unread, begun });
     }
 
     fn read_answers(&mut self, worker: WorkerId) {

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
 
 /// Long enough for a busy machine; a test that passes does not wait for it.
@@ -444,4 +445,22 @@ fn collect(stderr: ChildStderr, log: &Mutex<String>) {
         log.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
         line.clear();
     }
+}
+
+/// Directories of the longest name of such characters, each in the one before, and a file in the last.
+pub fn make_deep(top: &Path, letter: char, depth: usize) {
+    let mode = Mode::from_bits_truncate(0o755);
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+    let mut dir = open(top, flags, Mode::empty()).unwrap();
+    let name = letter.to_string().repeat(255);
+    for _ in 0..depth {
+        mkdirat(&dir, name.as_str(), mode).unwrap();
+        dir = openat(&dir, name.as_str(), flags, Mode::empty()).unwrap();
+    }
+    openat(&dir, "file", OFlag::O_CREAT | OFlag::O_WRONLY, mode).unwrap();
+}
+
+/// A scratch directory is removed by paths, for which such a tree is too deep.
+pub fn remove_deep(top: &Path) {
+    assert!(Command::new("rm").arg("-rf").arg(top).status().unwrap().success());
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scratch::{Daemon, Scratch, field, is_root, wait_for};
+use crate::scratch::{Daemon, Scratch, field, is_root, make_deep, remove_deep, wait_for};
 
 /// Reads tasks, notes the paths' names in `ran`, answers.
 pub const GOOD: &str = r#"
@@ -81,7 +81,7 @@ fn a_lazy_worker_starts_with_the_first_task_an_eager_one_with_the_daemon() {
 
 #[test]
 fn a_task_fails_with_the_text_of_its_answer() {
-    let script = "while read -r id rest; do echo \"$id error no room for $id\"; done";
+    let script = "while read -r id rest; do echo \"$id error no room for ${id%%.*}\"; done";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("src/file", "");
     let line = daemon.wait_line("task failed");
@@ -98,14 +98,17 @@ fn names_of_any_bytes_arrive_in_both_formats() {
         ("tab", "1\tIN_CLOSE_WRITE\tfile\t@/src/ a\\tb\\nc\\\\d\\xff\"$(id) \t\n"),
         (
             "json",
-            "{\"id\":1,\"event\":\"IN_CLOSE_WRITE\",\"dir\":false,\
+            "{\"id\":\"1\",\"event\":\"IN_CLOSE_WRITE\",\"dir\":false,\
              \"path\":\"@/src/ a\\u0009b\\u000ac\\\\d\\udcff\\\"$(id) \",\"src_path\":\"\"}\n",
         ),
     ] {
-        let (scratch, mut daemon) = start("head -n 1 >@/seen; echo 1 ok", &format!("format = {format}"));
+        let script = "head -n 1 >@/seen; LC_ALL=C\n\
+                      id=$(sed 's/^[^0-9]*\\([0-9]*[.][0-9a-f]*\\).*/\\1/' @/seen); echo $id >@/id; echo $id ok";
+        let (scratch, mut daemon) = start(script, &format!("format = {format}"));
         scratch.write(scratch.path("src").join(name), "");
         daemon.wait_log("task finished");
-        assert_eq!(scratch.read("seen"), scratch.expand(expected));
+        let id = scratch.read("id");
+        assert_eq!(scratch.read("seen").replacen(id.trim(), "1", 1), scratch.expand(expected));
         daemon.stop();
     }
 }
@@ -214,7 +217,7 @@ fn workers_do_not_take_the_places_of_other_tasks() {
 #[test]
 fn what_a_worker_says_beside_answers_is_logged() {
     let script = "echo starting; echo trouble >&2\n\
-                  while read -r id rest; do echo; echo \"task $id ok\"; echo \"$id ok\"; done";
+                  while read -r id rest; do echo; echo \"task ${id%%.*} ok\"; echo \"$id ok\"; done";
     let (scratch, mut daemon) = start(script, "logname = named");
     scratch.write("src/file", "");
     daemon.wait_log("task finished");
@@ -264,14 +267,95 @@ fn the_environment_is_that_of_a_command() {
 
 #[test]
 fn answers_for_tasks_that_it_does_not_have_change_nothing() {
-    let script = "while read -r id rest; do\n\
-                  echo 99 ok; echo 99 error x; echo 18446744073709551616 ok; echo $id ok; echo $id ok; done";
+    let script = "while read -r id rest; do zeros=0000000000000000; echo 99.$zeros ok; echo 99.$zeros error x\n\
+                  echo 18446744073709551616.$zeros ok; echo ${id%%.*} ok; echo ${id%%.*}.$zeros error x\n\
+                  echo $id ok; echo $id ok; done";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("src/file", "");
-    daemon.wait_lines(3, "worker answers for a task that it does not have worker=run/1 line=");
+    daemon.wait_lines(4, "worker answers for a task that it does not have worker=run/1 line=");
     let log = daemon.stop();
     assert_eq!(log.matches("task finished").count(), 1, "{log}");
-    assert!(log.contains("output worker=run/1 line=\"18446744073709551616 ok\""), "{log}");
+    assert!(!log.contains("task failed"), "{log}");
+    assert!(log.contains("output worker=run/1 line=\"18446744073709551616.0000000000000000 ok\""), "{log}");
+    assert!(log.contains("output worker=run/1 line=\"1 ok\""), "{log}");
+}
+
+/// Even where a worker lets what its commands write go among its answers, a name cannot answer.
+#[test]
+fn a_name_answers_for_no_task() {
+    let script = "while IFS=$(printf '\\t') read -r id event kind path src; do printf '%b\\n' \"$path\"; kept=\"$kept $id\"\n\
+                  [ -e @/last ] && break; done; for id in $kept; do echo $id ok; done";
+    let (scratch, mut daemon) = start(script, "max_jobs = 100");
+    let numbers: Vec<_> = (1..9).map(|one| format!("{one} ok\n{one}.0000000000000000 ok\n")).collect();
+    scratch.write("src/victim", "");
+    daemon.wait_log("start task");
+    scratch.write(format!("src/x\n{}", numbers.concat()), "");
+    daemon.wait_lines(2, "worker answers for a task that it does not have");
+    assert!(!daemon.log().contains("task finished"), "{}", daemon.log());
+    scratch.write("last", "");
+    scratch.write("src/last", "");
+    daemon.wait_lines(3, "task finished");
+    daemon.stop();
+}
+
+/// The token is another one each time that the daemon starts.
+#[test]
+fn nobody_can_know_a_token_before() {
+    let script = "while read -r id rest; do echo $id >>@/ids; echo $id ok; done";
+    let (scratch, mut daemon) = start(script, "");
+    scratch.write("src/1", "");
+    scratch.write("src/2", "");
+    daemon.wait_lines(2, "task finished");
+    daemon.stop();
+    let mut daemon = Daemon::start_ready(&scratch, &config(""), &[]);
+    scratch.write("src/1", "");
+    daemon.wait_log("task finished");
+    daemon.stop();
+    let tokens: BTreeSet<_> =
+        scratch.lines("ids").iter().map(|id| id.split_once('.').unwrap().1.to_owned()).collect();
+    assert_eq!(tokens.len(), 3, "{tokens:?}");
+    assert!(tokens.iter().all(|token| token.len() == 16), "{tokens:?}");
+}
+
+/// A line that is longer than a pipe, for a worker that ends in the middle of it.
+#[test]
+fn a_long_line_comes_whole_or_not_at_all() {
+    for ack in ["yes", "no"] {
+        let script = "[ -e @/second ] && exec sh @/good; head -c 1000 >/dev/null; >@/second; kill -9 $$";
+        let (scratch, mut daemon) = start(script, &format!("ack = {ack}"));
+        let good = "while read -r id event kind path src; do echo \"$event $kind ${#path} ${path##*/}\" >>@/ran\n\
+                    echo $id ok; done";
+        scratch.write("good", scratch.expand(good));
+        let text = config(&format!("ack = {ack}"))
+            .replace("path = @/src", "path = @/src\nrec = yes\nauto_add = yes");
+        daemon.reload(&scratch, &text);
+        make_deep(&scratch.path("src"), 'n', 520);
+        let len = scratch.path("src").as_os_str().len() + 520 * 256 + "/file".len();
+        let ran = daemon.wait_ran(&scratch, "ran", 1);
+        assert_eq!(ran, [format!("IN_CLOSE_WRITE file {len} file")], "ack = {ack}");
+        daemon.wait_log("task finished");
+        daemon.stop();
+        remove_deep(&scratch.path("src"));
+    }
+}
+
+#[test]
+fn a_line_beyond_the_limit_fails_its_task() {
+    let (scratch, mut daemon) = start(GOOD, "");
+    let text = config("").replace("path = @/src", "path = @/src\nrec = yes\nauto_add = yes");
+    daemon.reload(&scratch, &text);
+    // Four bytes each in the line.
+    make_deep(&scratch.path("src"), '\x01', 1040);
+    let line = daemon.wait_line("task failed");
+    assert!(
+        line.contains("error=\"the path is too long for a worker: more than 1048576 bytes\""),
+        "{}",
+        line.len()
+    );
+    scratch.write("src/after", "");
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["after"]);
+    daemon.stop();
+    remove_deep(&scratch.path("src"));
 }
 
 #[test]
@@ -283,7 +367,7 @@ fn garbage_is_logged_and_the_answer_behind_it_counts() {
     daemon.wait_log("task finished");
     let line = daemon.wait_line("line=xxx");
     assert_eq!(field(&line, "bytes_cut"), (1_000_000 - 4096).to_string());
-    assert!(daemon.log().contains("line=\"\\xff\\xfe 1 ok\\x00\\x1b[1m\""), "{}", daemon.log());
+    assert!(daemon.log().contains("ok\\x00\\x1b[1m\""), "{}", daemon.log());
     let log = daemon.stop();
     assert_eq!(log.matches("task finished").count(), 1);
 }
@@ -347,9 +431,11 @@ fn a_task_that_kills_its_worker_does_not_keep_the_others_from_running() {
         scratch.write(format!("src/{number}"), "");
     }
     daemon.wait_ran(&scratch, "ran", 9);
-    daemon.signal(Signal::SIGTERM);
-    daemon.signal(Signal::SIGTERM);
-    daemon.wait();
+    let line = daemon.wait_line("task failed");
+    assert!(line.contains("/src/poison ") && line.contains("its worker has ended 3 times"), "{line}");
+    scratch.write("src/poison", "");
+    daemon.wait_lines(2, "task failed");
+    daemon.stop();
     assert_eq!(ran(&scratch), (0..9).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 

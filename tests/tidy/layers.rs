@@ -7,13 +7,14 @@ use crate::repository::{enforce, root, sources};
 use crate::rust::{before_tests, code_of, line_of, names_after, prefix_positions, word_positions};
 
 /// The modules that `lib.rs` declares, each with its layer.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("event", WORDS),
     ("types", WORDS),
     ("record", WORDS),
     ("quote", WORDS),
     ("rows", WORDS),
     ("template", PURE),
+    ("script", PURE),
     ("replacement", PURE),
     ("pattern", PURE),
     ("config", PURE),

@@ -525,9 +525,24 @@ fn mistakes_in_commands_and_lists_are_warned_of() {
         "m:3:9: warning: {pathnam} is not a placeholder, did you mean {pathname}?",
     );
     check(
-        "type = shell\ncmd = a \"{pathname}\"",
-        "m:3:10: error: {pathname} is quoted already: take away the quotes around it",
+        "type = shell\ncmd = a '{pathname}' \"{pathname}\"",
+        "m:3:10: error: {pathname} stands between single quotes, where sh takes everything as it is written: \
+         use double quotes or none",
     );
+    check(
+        "type = shell\ncmd = a\nenv = RINOTIFYD_PATH=x",
+        "m:4:7: warning: \"RINOTIFYD_PATH\" is set by the daemon for each task",
+    );
+    for kind in ["exec", "shell"] {
+        let column = if kind == "exec" { 7 } else { 19 };
+        check(
+            &format!("type = {kind}\ncmd = ssh host rm {{pathname}}"),
+            &format!(
+                "m:3:{column}: warning: {{pathname}} is read once more by the shell of the other machine, so \
+                 that a name could run a command there: write {{pathname@Q}}, which is quoted for that shell"
+            ),
+        );
+    }
     check(
         "type = exec\ncmd = a > b",
         "m:3:9: warning: > is an ordinary argument here: only type = shell runs a shell",

@@ -154,6 +154,8 @@ pub enum Input<'a> {
         queued: usize,
         /// Whole lines that it had not read, of those that were told as written.
         unread: Vec<u8>,
+        /// How many of the lines of [`Effect::Hand`] it had begun to read.
+        begun: u64,
     },
     /// A new configuration takes the place of the old one.
     Reload(Box<Config>),

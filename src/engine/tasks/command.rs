@@ -2,42 +2,34 @@
 
 use std::ffi::CString;
 
-use crate::config::{Action, Scheduler};
-use crate::template::Values;
+use crate::config::Action;
+use crate::template::{Values, c_string};
 
 /// The program and its arguments.
 pub(super) fn argv(action: &Action, values: &Values<'_>) -> Vec<CString> {
     match action {
         Action::Files { .. } => Vec::new(),
-        Action::Shell { cmd, .. } => {
-            vec![c"/bin/sh".to_owned(), c"-c".to_owned(), c_string(cmd.fill_quoted(values))]
-        }
+        Action::Shell { cmd, .. } => cmd.argv(),
         Action::Exec { words, .. } => words.iter().map(|word| c_string(word.fill(values))).collect(),
         Action::Worker(worker) => worker.words.clone(),
     }
 }
 
 /// The task's variables.
-pub(super) fn environment(scheduler: &Scheduler, values: &Values<'_>) -> Vec<CString> {
-    let variable = |name: &str, value: &[u8]| c_string([name.as_bytes(), b"=", value].concat());
-    vec![
-        variable("RINOTIFYD_EVENT", values.kind.name().as_bytes()),
-        variable("RINOTIFYD_PATH", values.path),
-        variable("RINOTIFYD_SRC_PATH", values.src_path),
-        variable("RINOTIFYD_TASK_ID", values.task_id.to_string().as_bytes()),
-        variable("RINOTIFYD_SCHEDULER", scheduler.name.as_bytes()),
-        variable("RINOTIFYD_IS_DIR", if values.is_dir { b"1" } else { b"0" }),
-    ]
+pub(super) fn environment(scheduler: &str, action: &Action, values: &Values<'_>) -> Vec<CString> {
+    let further = match action {
+        Action::Shell { cmd, .. } => cmd.values(),
+        _ => &[],
+    };
+    values.environment(scheduler, further)
 }
 
-/// Paths hold no NUL, nor does the configuration; should one turn up, the rest is cut off.
-pub(super) fn c_string(bytes: Vec<u8>) -> CString {
-    CString::new(bytes).unwrap_or_else(|error| {
-        let end = error.nul_position();
-        let mut bytes = error.into_vec();
-        bytes.truncate(end);
-        CString::new(bytes).unwrap_or_default()
-    })
+/// A task's command with its values, for the log.
+pub(super) fn shown(action: &Action, values: &Values<'_>, argv: &[CString]) -> Vec<u8> {
+    match action {
+        Action::Shell { cmd, .. } => cmd.shown(values),
+        _ => printable(argv),
+    }
 }
 
 /// A command line for the log.

@@ -18,11 +18,12 @@ mod table;
 mod workers;
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Run, Scheduler, Trigger};
 use crate::engine::context::{Context, Phase, Timer};
-use crate::engine::ids::{NodeId, TaskId, WorkerId, schedulers_by_name};
+use crate::engine::ids::{NodeId, TaskId, WatchIndex, WorkerId, schedulers_by_name};
 use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
 use crate::engine::store::wheel::TimerId;
 use crate::engine::told::{Audience, AwaitedFile, Told};
@@ -31,7 +32,7 @@ use crate::record::Level;
 use crate::rows::{Rows, Value};
 use crate::template::Values;
 use crate::types::{ExitStatus, Millis};
-use command::{argv, environment, printable};
+use command::{argv, environment, shown};
 use ending::Moment;
 use operations::OPERATIONS_MAX;
 use step::{TaskStep, seconds};
@@ -47,6 +48,24 @@ pub const TASKS_MAX: usize = 1 << 20;
 /// The pause after a child could not be started for want of something, doubled up to the last.
 const START_PAUSE_FIRST_MS: Millis = 100;
 const START_PAUSE_LAST_MS: Millis = 10_000;
+
+/// So many instances may end while they have a task, before the task has failed: the first end may be
+/// another task's doing, the second an accident.
+const DEATHS_MAX: u8 = 3;
+
+/// So many tasks that come later run before a suspect does. A flood of tasks that kill their workers
+/// thus does not hold up the others, and a suspect has its turn at last.
+const SUSPECT_WAITS: u64 = 1_000;
+
+/// What a command or a worker gets for one task.
+struct Prepared {
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    /// The line for a worker.
+    line: Option<Vec<u8>>,
+    /// The command with its values, if it is logged.
+    command: Vec<u8>,
+}
 
 /// The room that turns told events into work.
 #[derive(Debug)]
@@ -195,8 +214,8 @@ impl Tasks {
             0 => cx.options.default_max_jobs,
             max_jobs => max_jobs,
         } as usize;
-        self.table.first_ready(|sched, running| {
-            let sched = usize::from(sched);
+        self.table.first_ready(|task, running| {
+            let sched = usize::from(task.sched);
             let Scheduler { action, max_jobs: own_max, .. } = &cx.config.schedulers[sched];
             let own_max = *own_max as usize;
             let has_room = own_max == 0 || running < own_max;
@@ -207,7 +226,7 @@ impl Tasks {
                 }
                 Action::Worker(worker) => {
                     let max = if own_max == 0 { max_jobs } else { own_max };
-                    self.workers.have_room(sched, worker, running, max)
+                    running < max && self.workers.have_room(sched, worker, task.lost_workers > 0)
                 }
             }
         })
@@ -216,42 +235,68 @@ impl Tasks {
     /// A command or a worker gets its task.
     fn start_run(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, sched: usize) {
         let scheduler = &cx.config.schedulers[sched];
-        let Some(task) = self.table.get(id) else { return };
-        let subject = &task.subject;
-        let path = places.path(subject.node, &subject.name);
-        let values = Values {
-            kind: subject.kind,
-            path: &path,
-            src_path: subject.src_path.as_deref().unwrap_or_default(),
-            task_id: task.id,
-            is_dir: subject.is_dir,
-        };
-        let argv = argv(&scheduler.action, &values);
-        let line = scheduler.action.worker().map(|worker| protocol::line(worker.format, &values));
-        let env = if line.is_none() { environment(scheduler, &values) } else { Vec::new() };
         let now = self.now();
+        let Some(Prepared { argv, env, line, command }) = self.prepare(cx, places, id, sched) else { return };
         let mut step = self.step(cx, places);
         if step.cx.options.dry_run {
             step.explain_start(id);
-            let mut fields = vec![("command", printable(&argv))];
+            let mut fields = vec![("command", command)];
             fields.extend(line.map(|line| ("line", line.trim_ascii_end().to_vec())));
             step.log(Level::Info, id, "dry run", &fields);
             return step.end(id, now);
         }
         step.log(Level::Info, id, "start task", &[]);
         if line.is_none() {
-            step.log(Level::Debug, id, "command", &[("command", printable(&argv))]);
+            step.log(Level::Debug, id, "command", &[("command", command)]);
         }
         if scheduler.timeout_ms > 0 {
             step.set_run_timer(id, scheduler.timeout_ms, Timer::Timeout(id.slot));
         }
         step.note_start(id);
         if let Some(line) = line {
-            return self.workers.hand(cx, id, sched, line);
+            if line.len() > protocol::LINE_MAX {
+                let error =
+                    format!("the path is too long for a worker: more than {} bytes", protocol::LINE_MAX);
+                return step.finish(id, Err(vec![("error", error.into_bytes())]), now);
+            }
+            let is_suspect = step.table.get(id).is_some_and(|task| task.lost_workers > 0);
+            return self.workers.hand(cx, id, (sched, is_suspect), line);
         }
         let Some(run) = self.runs[sched].clone() else { return };
         let logname = scheduler.logname.clone();
         cx.effects.push(Effect::Start(Box::new(StartChild { task: id, argv, env, run, logname })));
+    }
+
+    /// What a task's command or worker gets.
+    fn prepare(&self, cx: &Context<'_>, places: &Places<'_>, id: TaskId, sched: usize) -> Option<Prepared> {
+        let config = cx.config;
+        let Scheduler { name, logname, action, .. } = &config.schedulers[sched];
+        let task = self.table.get(id)?;
+        let subject = &task.subject;
+        let path = places.path(subject.node, &subject.name);
+        let schedules = |watch: WatchIndex| {
+            let map = &config.event_maps[watch.of(config).event_map];
+            map.triggers.iter().flatten().any(|trigger| *trigger == Trigger::Schedule(sched))
+        };
+        let values = Values {
+            kind: subject.kind,
+            path: &path,
+            src_path: subject.src_path.as_deref().unwrap_or_default(),
+            rel_path: places.relative((subject.node, &subject.name), &path, schedules),
+            task_id: task.id,
+            is_dir: subject.is_dir,
+            attempt: 1,
+        };
+        let argv = argv(action, &values);
+        let dry_run = cx.options.dry_run;
+        let is_shown = dry_run || cx.wants(Level::Debug, logname);
+        let command = if is_shown { shown(action, &values, &argv) } else { Vec::new() };
+        let line = action.worker().map(|worker| {
+            let secret = (worker.ack && !dry_run).then_some(cx.options.secret);
+            protocol::line(worker.format, secret, &values)
+        });
+        let env = if line.is_none() { environment(name, action, &values) } else { Vec::new() };
+        Some(Prepared { argv, env, line, command })
     }
 
     /// A child was started.
@@ -374,18 +419,19 @@ impl Tasks {
         self.workers.on_broken(cx, worker, what);
     }
 
-    /// A worker has ended; `unread` are whole lines that it left in its pipe.
+    /// A worker has ended; `unread` are whole lines that it left in its pipe, and it had `begun` to read so
+    /// many of the lines that it was handed.
     pub fn on_worker_ended(
         &mut self,
         cx: &mut Context<'_>,
         places: &mut Places<'_>,
-        worker: WorkerId,
-        (status, unread): (ExitStatus, Vec<u8>),
+        (worker, status): (WorkerId, ExitStatus),
+        (unread, begun): (Vec<u8>, u64),
         mark: u64,
     ) {
         let table = &self.table;
         let is_ending = |task| table.run(task).is_none_or(|run| run.terminated);
-        let outcomes = self.workers.on_ended(cx, worker, status, unread, is_ending);
+        let outcomes = self.workers.on_ended(cx, (worker, status), (unread, begun), is_ending);
         self.take_up(cx, places, outcomes, mark);
     }
 
@@ -403,26 +449,41 @@ impl Tasks {
             if self.table.get(id).is_none_or(|task| task.state != State::Running) {
                 continue;
             }
-            let mut step = self.step(cx, places);
-            match end {
-                TaskEnd::Done => step.finish(id, Ok(()), moment),
-                TaskEnd::Failed(text) => step.finish(id, Err(vec![("error", text)]), moment),
-                TaskEnd::Lost { suspect } => self.run_lost(cx, places, id, suspect),
+            let result = match end {
+                TaskEnd::Done => Ok(()),
+                TaskEnd::Failed(text) => Err(vec![("error", text)]),
+                TaskEnd::Lost { suspect } => match self.run_lost(cx, places, id, suspect) {
+                    Ok(()) => continue,
+                    Err(text) => Err(vec![("error", text.into_bytes())]),
+                },
+            };
+            if let Some(task) = self.table.get_mut(id) {
+                task.lost_workers = 0;
             }
+            self.step(cx, places).finish(id, result, moment);
         }
     }
 
-    /// A task whose worker is gone runs again: before the others, but behind all of them if it may be what
-    /// the worker has ended of, and was so before.
-    fn run_lost(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, suspect: bool) {
-        let Some(task) = self.table.get_mut(id) else { return };
-        task.lost_workers = task.lost_workers.saturating_add(u8::from(suspect));
-        let again = suspect && task.lost_workers > 1;
-        let rank = if again { self.table.last_rank() } else { self.table.first_rank() };
+    /// A task whose worker is gone runs again: before the others, or a suspect behind many of them. Fails with
+    /// the reason when it was a suspect too often.
+    fn run_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        places: &mut Places<'_>,
+        id: TaskId,
+        suspect: bool,
+    ) -> Result<(), String> {
+        let Some(task) = self.table.get_mut(id) else { return Ok(()) };
+        task.lost_workers += u8::from(suspect);
+        if task.lost_workers >= DEATHS_MAX {
+            return Err(format!("its worker has ended {DEATHS_MAX} times while it had this task"));
+        }
+        let rank = if suspect { self.table.rank_behind(SUSPECT_WAITS) } else { self.table.first_rank() };
         let mut step = self.step(cx, places);
         step.cancel_run_timer(id);
         step.log(Level::Warning, id, "task runs again: its worker has ended", &[]);
         step.put_back(id, rank);
+        Ok(())
     }
 
     fn on_timeout(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, slot: u32) {

@@ -55,7 +55,7 @@ pub struct Task {
     pub single: bool,
     /// How many runs in a row were disturbed by events; see `ending`.
     pub reruns: u8,
-    /// How many workers have ended with it unanswered.
+    /// How many workers have ended while they had it, since it was last answered.
     pub lost_workers: u8,
     /// Where it stands.
     pub state: State,
@@ -351,8 +351,14 @@ impl Table {
 
     /// A rank behind all others.
     pub fn last_rank(&mut self) -> u64 {
-        self.last_rank += 1;
+        self.last_rank += 2;
         self.last_rank
+    }
+
+    /// A rank behind all others, and behind so many that come after them.
+    pub fn rank_behind(&mut self, count: u64) -> u64 {
+        // Between those of the others.
+        self.last_rank() + 2 * count + 1
     }
 
     /// A rank before all others.
@@ -361,17 +367,16 @@ impl Table {
         self.first_rank
     }
 
-    /// The first ready task among the schedulers for which `has_room`, given their number and how many of
-    /// their tasks run.
+    /// The first ready task among the schedulers for which `has_room`, given the task and how many
+    /// tasks of its scheduler run.
     #[must_use]
-    pub fn first_ready(&self, has_room: impl Fn(u16, usize) -> bool) -> Option<TaskId> {
-        let mut heads = self.heads.iter();
-        let (rank, sched) = heads.find(|(_, sched)| has_room(*sched, self.running_of(*sched)))?;
-        self.by_slot(*self.scheds[usize::from(*sched)].ready.get(rank)?)
-    }
-
-    fn running_of(&self, sched: u16) -> usize {
-        self.scheds[usize::from(sched)].running
+    pub fn first_ready(&self, has_room: impl Fn(&Task, usize) -> bool) -> Option<TaskId> {
+        let head = |(rank, sched): &(u64, u16)| {
+            let Sched { ready, running, .. } = &self.scheds[usize::from(*sched)];
+            let slot = *ready.get(rank)?;
+            has_room(self.task(slot)?, *running).then_some(slot)
+        };
+        self.by_slot(self.heads.iter().find_map(head)?)
     }
 
     /// Takes a task out. Its timer and its directory's hold are the caller's to release.
@@ -629,7 +634,7 @@ mod tests {
         let rank = table.first_rank();
         table.set_state(ids[4], State::Ready(rank));
         assert_eq!(table.first_ready(|_, _| true), Some(ids[4]));
-        assert_eq!(table.first_ready(|sched, _| sched == 1), Some(ids[1]));
+        assert_eq!(table.first_ready(|task, _| task.sched == 1), Some(ids[1]));
         for (running, expected) in [ids[4], ids[0], ids[1], ids[2], ids[3], ids[5]].into_iter().enumerate() {
             assert_eq!((table.ready(), table.running()), (6 - running, running));
             let id = table.first_ready(|_, _| true).unwrap();

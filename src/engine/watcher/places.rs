@@ -1,8 +1,8 @@
 //! All that a task may ask of the tree. It reaches the tree and the covers, and nothing else.
 
-use super::state::covers::Covers;
+use super::state::covers::{Covers, Role};
 use super::state::tree::Tree;
-use crate::engine::ids::NodeId;
+use crate::engine::ids::{NodeId, WatchIndex};
 use crate::engine::message::TrustedPath;
 
 /// See the module's documentation.
@@ -42,6 +42,32 @@ impl<'a> Places<'a> {
             Some(parent) if name.is_empty() => (parent, self.tree.name(dir).into()),
             _ => (dir, name.into()),
         }
+    }
+
+    /// The part of a path behind the watch path that it is in, of the watches for which `concerns`; the last
+    /// name where that is the path of a file, `.` for the watch path itself.
+    #[must_use]
+    pub fn relative<'p>(
+        &self,
+        (dir, name): (NodeId, &[u8]),
+        path: &'p [u8],
+        concerns: impl Fn(WatchIndex) -> bool,
+    ) -> &'p [u8] {
+        let is_root = |node: NodeId| {
+            let mut inside = self.covers.inside(self.tree.cover(node)).iter();
+            inside.any(|member| member.role == Role::Root && concerns(member.watch))
+        };
+        if self.tree.child(dir, name).is_some_and(is_root) {
+            return b".";
+        }
+        let mut above = Some(dir);
+        while let Some(node) = above
+            && !is_root(node)
+        {
+            above = self.tree.parent(node);
+        }
+        let root = self.tree.path_of(above.unwrap_or(dir), b"");
+        path.get(root.len()..).map_or(path, |path| path.strip_prefix(b"/").unwrap_or(path))
     }
 
     /// The path, with the part of it that may lead through symbolic links: the part by which the

@@ -5,26 +5,27 @@
 //! this means for a task is an [`Outcome`], which the caller takes up.
 //!
 //! A task that was handed over stays in the table, running, until the instance answers for it, or with
-//! `ack = no` until its line is in the pipe. If the instance ends first, the task runs again: in its turn,
-//! but behind the others when that happens to it repeatedly, so that a task that kills its worker
-//! does not keep the others from running. Programs that end without an answer are started again after
-//! pauses that grow.
+//! `ack = no` until its line is in the pipe. If the instance ends first, the task runs again. A task that
+//! the instance had begun to read is a suspect: the instance may have ended of it. A suspect runs after many
+//! others, alone in its instance, and fails when that happens to it again and again. Programs that end
+//! without an answer are started again after pauses that grow.
 
 mod pool;
 pub mod protocol;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::command::{c_string, printable};
+use super::command::printable;
 use super::step::seconds;
 use crate::config::{Config, Scheduler, Worker};
 use crate::engine::context::{Context, Phase, Timer};
 use crate::engine::ids::{TaskId, WorkerId, schedulers_by_name};
 use crate::engine::message::{Effect, Signal, StartError, StartWorker};
 use crate::record::{Level, LogName, Record};
+use crate::template::c_string;
 use crate::types::{ExitStatus, Millis};
 pub use pool::Workers;
-use pool::{Instance, Pool, Stage};
+use pool::{Handed, Instance, Pool, Stage};
 use protocol::Ack;
 
 /// Between SIGTERM and SIGKILL.
@@ -63,9 +64,9 @@ pub enum TaskEnd {
     },
 }
 
-fn lost(tasks: &[TaskId], suspect: bool) -> impl Iterator<Item = Outcome> {
+fn not_read(tasks: &[TaskId]) -> impl Iterator<Item = Outcome> {
     // The newest first: each is put before all others.
-    tasks.iter().rev().map(move |&task| Outcome { task, end: TaskEnd::Lost { suspect } })
+    tasks.iter().rev().map(|&task| Outcome { task, end: TaskEnd::Lost { suspect: false } })
 }
 
 fn failed(task: TaskId, why: &str) -> Outcome {
@@ -125,14 +126,22 @@ impl Workers {
             timer: None,
             started_at: cx.now,
             tasks: BTreeMap::new(),
+            handed: 0,
             unwritten: VecDeque::new(),
+            has_suspect: false,
             first,
         });
         id
     }
 
-    /// Gives a task that runs from now on to an instance.
-    pub fn hand(&mut self, cx: &mut Context<'_>, task: TaskId, sched: usize, line: Vec<u8>) {
+    /// Gives a task that runs from now on to an instance. A suspect is the only one that the instance has.
+    pub fn hand(
+        &mut self,
+        cx: &mut Context<'_>,
+        task: TaskId,
+        (sched, is_suspect): (usize, bool),
+        line: Vec<u8>,
+    ) {
         let scheduler = &cx.config.schedulers[sched];
         let Some(worker) = scheduler.action.worker() else { return };
         // A further instance had better be started if none is idle.
@@ -143,8 +152,10 @@ impl Workers {
             None => self.start(cx, sched, scheduler, worker),
         };
         if let Some(instance) = self.get_mut(id) {
-            instance.tasks.insert(task.number, task.slot);
-            instance.unwritten.push_back(task);
+            instance.tasks.insert(task.number, Handed { slot: task.slot, nth: instance.handed });
+            instance.handed += 1;
+            instance.unwritten.push_back((task, line.len()));
+            instance.has_suspect = is_suspect;
         }
         cx.effects.push(Effect::Hand { worker: id, line });
     }
@@ -154,7 +165,7 @@ impl Workers {
         let mut outcomes = Vec::new();
         for _ in 0..count {
             let Some(instance) = self.get_mut(id) else { return outcomes };
-            let Some(task) = instance.unwritten.pop_front() else { return outcomes };
+            let Some((task, _)) = instance.unwritten.pop_front() else { return outcomes };
             if !instance.ack {
                 instance.tasks.remove(&task.number);
                 outcomes.push(Outcome { task, end: TaskEnd::Done });
@@ -166,10 +177,12 @@ impl Workers {
 
     /// The instance has written a line: an answer, or output.
     pub fn on_line(&mut self, cx: &mut Context<'_>, id: WorkerId, line: &[u8], cut: u64) -> Option<Outcome> {
+        let secret = cx.options.secret;
         let instance = self.get_mut(id)?;
         let ack = Ack::parse(line);
-        let slot = ack.and_then(|ack| instance.tasks.remove(&ack.id));
-        let (Some(ack), Some(slot)) = (ack, slot) else {
+        let own = ack.filter(|ack| ack.token == protocol::token(secret, ack.id));
+        let handed = own.and_then(|ack| instance.tasks.remove(&ack.id));
+        let (Some(ack), Some(Handed { slot, .. })) = (ack, handed) else {
             let (level, message) = match ack {
                 None => (Level::Info, "output"),
                 Some(_) => (Level::Warning, "worker answers for a task that it does not have"),
@@ -179,10 +192,9 @@ impl Workers {
             log(cx, level, (&instance.logname, &instance.name), message, shown);
             return None;
         };
+        instance.has_suspect = false;
         if let Some(sched) = instance.sched {
-            let pool = &mut self.pools[sched];
-            pool.failures = 0;
-            pool.careful = false;
+            self.pools[sched].failures = 0;
         }
         self.close_if_retired(cx, id);
         let end = ack.result.map_or_else(|text| TaskEnd::Failed(text.to_vec()), |()| TaskEnd::Done);
@@ -204,9 +216,9 @@ impl Workers {
             (Level::Error, "cannot start the worker")
         };
         log(cx, level, (&instance.logname, &instance.name), message, &[text]);
-        let tasks: Vec<TaskId> = instance.tasks().collect();
+        let tasks: Vec<TaskId> = instance.tasks().map(|(task, _)| task).collect();
         let outcomes = if error.temporary {
-            lost(&tasks, false).collect()
+            not_read(&tasks).collect()
         } else {
             tasks.iter().map(|task| failed(*task, "cannot start the worker")).collect()
         };
@@ -222,13 +234,13 @@ impl Workers {
     }
 
     /// The instance has ended, and everything that it wrote was told. `unread` are whole lines of
-    /// finished tasks that it left in its pipe; `is_ending` says which tasks were told to end.
+    /// finished tasks that it left in its pipe, and it had `begun` to read so many of the lines that it was
+    /// handed; `is_ending` says which tasks were told to end.
     pub fn on_ended(
         &mut self,
         cx: &mut Context<'_>,
-        id: WorkerId,
-        status: ExitStatus,
-        unread: Vec<u8>,
+        (id, status): (WorkerId, ExitStatus),
+        (unread, begun): (Vec<u8>, u64),
         is_ending: impl Fn(TaskId) -> bool,
     ) -> Vec<Outcome> {
         let Some(instance) = self.remove(id) else { return Vec::new() };
@@ -238,27 +250,27 @@ impl Workers {
         log_end(cx, &instance, status);
         let lived = cx.now - instance.started_at;
         let stopping = matches!(cx.phase, Phase::Terminating | Phase::Killing);
-        // Those that it cannot have seen stand behind the others.
-        let (mut seen, mut unseen, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
-        for task in instance.tasks() {
+        let (mut suspects, mut unseen, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, nth) in instance.tasks() {
             if stopping || is_ending(task) {
                 outcomes.push(failed(task, "its worker has ended"));
-            } else if instance.unwritten.contains(&task) {
-                unseen.push(task);
+            } else if nth < begun {
+                suspects.push(Outcome { task, end: TaskEnd::Lost { suspect: true } });
             } else {
-                seen.push(task);
+                unseen.push(task);
             }
         }
-        outcomes.extend(lost(&unseen, false));
-        outcomes.extend(lost(&seen, true));
+        outcomes.extend(not_read(&unseen));
+        let has_suspects = !suspects.is_empty();
+        outcomes.extend(suspects);
         let Some(sched) = instance.sched.filter(|_| !stopping) else {
             log_lost_lines(cx, &instance.logname, &instance.name, &unread);
             return outcomes;
         };
         let pool = &mut self.pools[sched];
         pool.unread = [unread, std::mem::take(&mut pool.unread)].concat();
-        pool.careful |= !seen.is_empty();
-        if !instance.ack && lived >= STEADY_MS {
+        // If a task may have ended it, the pause is not to hold up the others.
+        if has_suspects || !instance.ack && lived >= STEADY_MS {
             pool.failures = 0;
         }
         self.pause(cx, sched);

@@ -9,9 +9,10 @@ use crate::engine::store::wheel::TimerId;
 use crate::record::LogName;
 use crate::types::Millis;
 
-/// Lines handed to one instance that are not in its pipe yet. Enough for one write to be worth its
-/// system call; a line has at most about 33 KB (two paths of 4096 bytes, each byte escaped).
+/// Lines handed to one instance that are not in its pipe yet, and their bytes, the last line aside.
+/// Enough for one write to be worth its system call.
 const UNWRITTEN_MAX: usize = 64;
+const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 
 /// What the instances of one scheduler have in common.
 #[derive(Debug, Default)]
@@ -24,8 +25,6 @@ pub struct Pool {
     pub pause: Option<TimerId>,
     /// How many ended in a row without having been of use.
     pub failures: u32,
-    /// An instance ended with unanswered tasks: one task at a time, until there is an answer.
-    pub careful: bool,
     /// What an instance had not read when it ended: the next one gets it first.
     pub unread: Vec<u8>,
     /// How many instances were started.
@@ -66,22 +65,39 @@ pub struct Instance {
     pub timer: Option<TimerId>,
     /// When it was started.
     pub started_at: Millis,
-    /// Handed over and not done: slots by task number.
-    pub tasks: BTreeMap<u64, u32>,
-    /// Those of them that are not in its pipe yet, in order.
-    pub unwritten: VecDeque<TaskId>,
+    /// Handed over and not done, by task number.
+    pub tasks: BTreeMap<u64, Handed>,
+    /// So many lines were handed over.
+    pub handed: u64,
+    /// What is not in its pipe yet, in order, with the length of the line.
+    pub unwritten: VecDeque<(TaskId, usize)>,
+    /// It has a suspect, and gets nothing else until that is answered.
+    pub has_suspect: bool,
     /// What it was given of another's unread lines.
     pub first: Vec<u8>,
 }
 
+/// A task in the hands of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Handed {
+    /// The task's slot.
+    pub slot: u32,
+    /// So many lines were handed over before.
+    pub nth: u64,
+}
+
 impl Instance {
     fn takes(&self) -> bool {
-        self.stage == Stage::Serving && self.unwritten.len() < UNWRITTEN_MAX
+        let bytes: usize = self.unwritten.iter().map(|(_, len)| len).sum();
+        self.stage == Stage::Serving
+            && !self.has_suspect
+            && self.unwritten.len() < UNWRITTEN_MAX
+            && bytes < UNWRITTEN_BYTES_MAX
     }
 
-    /// Its tasks, oldest first.
-    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
-        self.tasks.iter().map(|(&number, &slot)| TaskId { slot, number })
+    /// Its tasks, oldest first, each with how many lines were handed over before.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, u64)> {
+        self.tasks.iter().map(|(&number, &Handed { slot, nth })| (TaskId { slot, number }, nth))
     }
 }
 
@@ -152,7 +168,9 @@ impl Workers {
     /// The instance that has this task.
     #[must_use]
     pub fn holder(&self, task: TaskId) -> Option<WorkerId> {
-        let holds = |instance: &&Instance| instance.tasks.get(&task.number) == Some(&task.slot);
+        let holds = |instance: &&Instance| {
+            instance.tasks.get(&task.number).is_some_and(|handed| handed.slot == task.slot)
+        };
         self.instances.iter().find(holds).map(|instance| instance.id)
     }
 
@@ -162,11 +180,12 @@ impl Workers {
         of.min_by_key(|instance| instance.tasks.len())
     }
 
-    /// Whether a worker's scheduler, of which so many tasks run, can hand over another one.
+    /// Whether there is an instance for another task of a worker's scheduler, or can be. A suspect gets an
+    /// instance of its own.
     #[must_use]
-    pub fn have_room(&self, sched: usize, worker: &Worker, running: usize, max_jobs: usize) -> bool {
+    pub fn have_room(&self, sched: usize, worker: &Worker, is_suspect: bool) -> bool {
         let Some(pool) = self.pools.get(sched) else { return false };
-        let max_jobs = if pool.careful { 1 } else { max_jobs };
-        running < max_jobs && (pool.may_start(worker) || self.idlest(sched).is_some())
+        let fits = |instance: &Instance| !is_suspect || instance.tasks.is_empty();
+        pool.may_start(worker) || self.idlest(sched).is_some_and(fits)
     }
 }

@@ -3,15 +3,37 @@
 //! A task is one line, either fields between tabs or a JSON object, and always printable text in
 //! UTF-8, whatever bytes a path holds: what is not is escaped, so that it can be had back exactly.
 //! An answer is `ID ok` or `ID error TEXT`.
+//!
+//! The ID of a task that is to be answered is its number, a dot and a token that follows from a secret
+//! of the daemon's. What a worker's own commands write may get among its answers, and a name may hold
+//! whatever its maker likes; but no name can hold a token.
+
+use std::hash::Hasher;
+#[expect(deprecated, reason = "as below")]
+use std::hash::SipHasher;
 
 use crate::config::Format;
 use crate::template::Values;
+
+/// The longest line, with its newline: a reader has to keep it whole. Paths that system calls take have at
+/// most 4096 bytes, of which each may take six here; only trees that were made to be deep hold more.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// The word that an answer for this task must repeat.
+#[expect(deprecated, reason = "SipHash-2-4 with a key (Aumasson and Bernstein, 2012) is nowhere else in std")]
+pub fn token(secret: [u64; 2], task_id: u64) -> u64 {
+    let mut hasher = SipHasher::new_with_keys(secret[0], secret[1]);
+    hasher.write_u64(task_id);
+    hasher.finish()
+}
 
 /// What a worker says of one of its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
     /// Which task.
     pub id: u64,
+    /// The proof that the worker was given this task.
+    pub token: u64,
     /// It is done, or why not.
     pub result: Result<(), &'a [u8]>,
 }
@@ -23,29 +45,37 @@ impl<'a> Ack<'a> {
         let line = line.trim_ascii_end();
         let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let id = str::from_utf8(&line[..digits]).ok()?.parse().ok()?;
-        let result = match line[digits..].strip_prefix(b" ")? {
+        let (token, rest) = line[digits..].strip_prefix(b".")?.split_at_checked(TOKEN_LEN)?;
+        let is_token = token.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+        let token = u64::from_str_radix(str::from_utf8(token).ok().filter(|_| is_token)?, 16).ok()?;
+        let result = match rest.strip_prefix(b" ")? {
             b"ok" => Ok(()),
             b"error" => Err(b"".as_slice()),
             rest => Err(rest.strip_prefix(b"error ")?),
         };
-        Some(Self { id, result })
+        Some(Self { id, token, result })
     }
 }
 
-/// One task, with the newline.
+/// Hexadecimal digits of a token.
+const TOKEN_LEN: usize = 16;
+
+/// One task, with the newline. Without a secret, the task is not to be answered.
 #[must_use]
-pub fn line(format: Format, task: &Values<'_>) -> Vec<u8> {
+pub fn line(format: Format, secret: Option<[u64; 2]>, task: &Values<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + task.path.len() + task.src_path.len());
+    let token = secret.map(|secret| format!(".{:0TOKEN_LEN$x}", token(secret, task.task_id)));
+    let id = format!("{}{}", task.task_id, token.unwrap_or_default());
     match format {
-        Format::Tab => tab(&mut out, task),
-        Format::Json => json(&mut out, task),
+        Format::Tab => tab(&mut out, &id, task),
+        Format::Json => json(&mut out, &id, task),
     }
     out.push(b'\n');
     out
 }
 
-fn tab(out: &mut Vec<u8>, task: &Values<'_>) {
-    out.extend_from_slice(task.task_id.to_string().as_bytes());
+fn tab(out: &mut Vec<u8>, id: &str, task: &Values<'_>) {
+    out.extend_from_slice(id.as_bytes());
     let kind = if task.is_dir { b"\tdir\t" } else { b"\tfile\t".as_slice() };
     for part in [b"\t", task.kind.name().as_bytes(), kind] {
         out.extend_from_slice(part);
@@ -55,10 +85,9 @@ fn tab(out: &mut Vec<u8>, task: &Values<'_>) {
     escape(out, task.src_path, tab_escape);
 }
 
-fn json(out: &mut Vec<u8>, task: &Values<'_>) {
+fn json(out: &mut Vec<u8>, id: &str, task: &Values<'_>) {
     let is_dir = if task.is_dir { "true" } else { "false" };
-    let head =
-        format!("{{\"id\":{},\"event\":\"{}\",\"dir\":{is_dir},\"path\":\"", task.task_id, task.kind.name());
+    let head = format!("{{\"id\":\"{id}\",\"event\":\"{}\",\"dir\":{is_dir},\"path\":\"", task.kind.name());
     out.extend_from_slice(head.as_bytes());
     escape(out, task.path, json_escape);
     out.extend_from_slice(b"\",\"src_path\":\"");
@@ -118,13 +147,21 @@ mod tests {
     use crate::event::EventKind;
 
     fn values<'a>(path: &'a [u8], src_path: &'a [u8]) -> Values<'a> {
-        Values { kind: EventKind::MovedTo, path, src_path, task_id: 7, is_dir: false }
+        Values {
+            kind: EventKind::MovedTo,
+            path,
+            src_path,
+            rel_path: b"",
+            task_id: 7,
+            is_dir: false,
+            attempt: 1,
+        }
     }
 
     fn check(path: &[u8], src_path: &[u8], tab: &str, json: &str) {
-        let text = |format| String::from_utf8(line(format, &values(path, src_path))).expect("text");
+        let text = |format| String::from_utf8(line(format, None, &values(path, src_path))).expect("text");
         assert_eq!(text(Format::Tab), format!("7\tIN_MOVED_TO\tfile\t{tab}\n"));
-        let head = r#"{"id":7,"event":"IN_MOVED_TO","dir":false,"#;
+        let head = r#"{"id":"7","event":"IN_MOVED_TO","dir":false,"#;
         assert_eq!(text(Format::Json), format!("{head}{json}}}\n"));
     }
 
@@ -139,38 +176,69 @@ mod tests {
             "\"path\":\"/\\udcff\\udcc3\\u001b\\u007f\\u000d\\\"\",\"src_path\":\"/\u{fc}\u{1f600}\"",
         );
         let dir = Values { is_dir: true, ..values(b"/d", b"") };
-        assert_eq!(line(Format::Tab, &dir), b"7\tIN_MOVED_TO\tdir\t/d\t\n");
-        assert!(line(Format::Json, &dir).starts_with(br#"{"id":7,"event":"IN_MOVED_TO","dir":true,"#));
+        assert_eq!(line(Format::Tab, None, &dir), b"7\tIN_MOVED_TO\tdir\t/d\t\n");
+        assert!(
+            line(Format::Json, None, &dir).starts_with(br#"{"id":"7","event":"IN_MOVED_TO","dir":true,"#)
+        );
     }
 
-    fn answer(line: &[u8], expected: Option<(u64, Result<(), &[u8]>)>) {
-        assert_eq!(Ack::parse(line), expected.map(|(id, result)| Ack { id, result }), "{line:?}");
+    type Parts<'a> = (u64, u64, Result<(), &'a [u8]>);
+
+    fn answer(line: &[u8], expected: Option<Parts<'_>>) {
+        let expected = expected.map(|(id, token, result)| Ack { id, token, result });
+        assert_eq!(Ack::parse(line), expected, "{}", line.escape_ascii());
     }
 
     #[test]
     fn answers_are_told_from_everything_else() {
-        answer(b"7 ok", Some((7, Ok(()))));
-        answer(b"7 ok\r", Some((7, Ok(()))));
-        answer(b"18446744073709551615 ok ", Some((u64::MAX, Ok(()))));
-        answer(b"7 error", Some((7, Err(b""))));
-        answer(b"7 error no \xff room", Some((7, Err(b"no \xff room"))));
-        let others: [&[u8]; 12] = [
+        let token = 0xab_cdef;
+        answer(b"7.0000000000abcdef ok", Some((7, token, Ok(()))));
+        answer(b"7.0000000000abcdef ok\r", Some((7, token, Ok(()))));
+        answer(b"18446744073709551615.ffffffffffffffff ok ", Some((u64::MAX, u64::MAX, Ok(()))));
+        answer(b"7.0000000000abcdef error", Some((7, token, Err(b""))));
+        answer(b"7.0000000000abcdef error no \xff room", Some((7, token, Err(b"no \xff room"))));
+        let others: [&[u8]; 18] = [
             b"",
             b"7",
-            b"7 ",
-            b"ok",
-            b" 7 ok",
-            b"7  ok",
-            b"7 okay",
-            b"7 errors",
-            b"7 OK",
-            b"-7 ok",
-            b"+7 ok",
-            b"18446744073709551616 ok",
+            b"7 ok",
+            b"7. ok",
+            b"7.abcdef ok",
+            b"7.0000000000abcdef",
+            b"7.0000000000abcdef ",
+            b"7.0000000000ABCDEF ok",
+            b"7.+000000000abcdef ok",
+            b"7.0000000000abcdef0 ok",
+            b" 7.0000000000abcdef ok",
+            b"7.0000000000abcdef  ok",
+            b"7.0000000000abcdef okay",
+            b"7.0000000000abcdef errors",
+            b"7.0000000000abcdef OK",
+            b"-7.0000000000abcdef ok",
+            b"+7.0000000000abcdef ok",
+            b"18446744073709551616.0000000000abcdef ok",
         ];
         for other in others {
             answer(other, None);
         }
+    }
+
+    /// The test vectors of SipHash-2-4 (its reference implementation) are of bytes; what counts here is
+    /// that nothing of it is left out.
+    #[test]
+    fn a_token_depends_on_all_of_the_secret_and_the_task() {
+        let secret = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+        assert_eq!(token(secret, 0x0706_0504_0302_0100), 0x93f5_f579_9a93_2462);
+        let mut seen = std::collections::BTreeSet::new();
+        for bit in 0..64 {
+            let one = 1 << bit;
+            seen.extend([token([one, 0], 1), token([0, one], 1), token([0, 0], one)]);
+        }
+        assert_eq!(seen.len(), 3 * 64);
+        let line = line(Format::Tab, Some(secret), &values(b"/a", b""));
+        let id = line.split(|&byte| byte == b'\t').next().unwrap();
+        let answer = [id, b" ok"].concat();
+        let parsed = Ack::parse(&answer).unwrap();
+        assert_eq!((parsed.id, parsed.token), (7, token(secret, 7)));
     }
 
     /// What `printf %b` or any other reader makes of the escapes.
@@ -197,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_escaped_can_be_had_back(path in prop::collection::vec(1_u8.., 0..60)) {
-            let line = line(Format::Tab, &values(&path, b""));
+            let line = line(Format::Tab, None, &values(&path, b""));
             let fields: Vec<_> = line.split(|&byte| byte == b'\t').collect();
             prop_assert_eq!(fields.len(), 5);
             prop_assert_eq!(unescape(fields[3]), path);
