@@ -6,11 +6,14 @@
 //! The other files, each using only those above it:
 //! `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
 //! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
-//! command line), `operations` (file operations), `workers/` (programs that are kept running).
+//! command line), `operations` (file operations), `workers/` (programs that are kept running). Above this
+//! one are `lifecycle` (reload, shutdown) and `requests` (what clients ask).
 
 mod command;
 mod ending;
+mod lifecycle;
 mod operations;
+mod requests;
 mod rules;
 mod schedule;
 mod step;
@@ -23,13 +26,12 @@ use std::sync::Arc;
 
 use crate::config::{Action, Config, Run, Scheduler, Trigger};
 use crate::engine::context::{Context, Phase, Timer};
-use crate::engine::ids::{NodeId, TaskId, WatchIndex, WorkerId, schedulers_by_name};
+use crate::engine::ids::{NodeId, TaskId, WatchIndex, WorkerId};
 use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
 use crate::engine::store::wheel::TimerId;
 use crate::engine::told::{Audience, AwaitedFile, Told};
 use crate::engine::watcher::places::Places;
 use crate::record::Level;
-use crate::rows::{Rows, Value};
 use crate::template::Values;
 use crate::types::{ExitStatus, Millis};
 use command::{argv, environment, shown};
@@ -515,89 +517,6 @@ impl Tasks {
         self.step(cx, places).set_run_timer(id, KILL_AFTER_MS, Timer::Timeout(id.slot));
     }
 
-    /// Tells what runs to end, at shutdown. A worker is told once for all its tasks.
-    fn end_run(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, signal: Signal) {
-        if self.workers.holder(id).is_some() {
-            return;
-        }
-        let operates = self.step(cx, places).is_operation(id);
-        cx.effects.push(if operates { Effect::Abort(id) } else { Effect::Signal { task: id, signal } });
-    }
-
-    /// A new configuration is in force: schedulers of the same name keep their tasks.
-    pub fn reload(&mut self, cx: &mut Context<'_>, old_config: &Config) {
-        let by_name = schedulers_by_name(&cx.config.schedulers);
-        let new = |old: u16| {
-            let name = old_config.schedulers[usize::from(old)].name.as_str();
-            by_name.get(name).and_then(|index| u16::try_from(*index).ok())
-        };
-        self.table.renumber(&runners(cx.config), new);
-        self.runs = runs(cx.config);
-        self.workers.reload(cx, old_config);
-    }
-
-    /// Before a reload: tasks whose scheduler is gone are dropped. A child that runs is left to end by
-    /// itself.
-    pub fn drop_removed(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, new_config: &Config) {
-        let by_name = schedulers_by_name(&new_config.schedulers);
-        let stays = |old: u16| by_name.contains_key(cx.config.schedulers[usize::from(old)].name.as_str());
-        for id in self.table.select(&|task| !stays(task.sched)) {
-            let running = self.table.get(id).is_some_and(|task| task.state == State::Running);
-            let message = if running {
-                "task left to itself: its scheduler was removed"
-            } else {
-                "task cancelled: its scheduler was removed"
-            };
-            let mut step = self.step(cx, places);
-            let operates = running && step.is_operation(id);
-            if operates {
-                // An operation that has not started is dropped; the end of one that has is still logged.
-                step.withdraw(id);
-            }
-            step.cancel_run_timer(id);
-            step.drop_rerun(id);
-            step.remove(id, Level::Warning, message);
-            self.orphans += usize::from(operates);
-        }
-    }
-
-    /// Waiting tasks are cancelled, running ones told to end.
-    pub fn cancel_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
-        for id in self.table.select(&table::Task::waits) {
-            self.step(cx, places).remove(id, Level::Warning, "task cancelled: shutdown");
-        }
-        self.end_all(cx, places, Signal::Terminate);
-        self.workers.terminate_all(cx);
-    }
-
-    /// Running tasks are killed.
-    pub fn kill_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
-        self.end_all(cx, places, Signal::Kill);
-        self.workers.kill_all(cx);
-    }
-
-    fn end_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, signal: Signal) {
-        let (level, message) = match signal {
-            Signal::Terminate => (Level::Warning, "task terminated: shutdown"),
-            Signal::Kill => (Level::Error, "task killed: shutdown"),
-        };
-        for id in self.table.select(&|task| task.state == State::Running) {
-            self.step(cx, places).log(level, id, message, &[]);
-            self.end_run(cx, places, id, signal);
-        }
-    }
-
-    /// All workers may end. Tells whether they have.
-    pub fn close_workers(&mut self, cx: &mut Context<'_>) -> bool {
-        self.workers.close_all(cx)
-    }
-
-    /// How many tasks wait, are ready or run, and operations of removed schedulers.
-    #[must_use]
-    pub fn unfinished(&self) -> usize {
-        self.table.waiting() + self.table.ready() + self.table.running() + self.orphans
-    }
-
     /// How many tasks wait for their delay, are ready, and run.
     #[must_use]
     pub fn counts(&self) -> [usize; 3] {
@@ -614,117 +533,5 @@ impl Tasks {
     #[must_use]
     pub fn have_room(&self) -> bool {
         self.table.waiting() + self.table.ready() < TASKS_MAX
-    }
-
-    /// The running file operations are to say how far they are, for the log.
-    pub fn log_operations(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
-        self.step(cx, places).measure_operations();
-    }
-
-    /// Logs how the workers are.
-    pub fn log_workers(&self, cx: &mut Context<'_>) {
-        self.workers.log_status(cx);
-    }
-
-    /// Lists the tasks in so many slots from this one on. Returns whether more follow.
-    pub fn list(
-        &self,
-        cx: &Context<'_>,
-        places: &Places<'_>,
-        from: u32,
-        count: u32,
-        rows: &mut Rows,
-    ) -> bool {
-        let next = from.saturating_add(count);
-        for id in (from..next).filter_map(|slot| self.table.by_slot(slot)) {
-            self.list_task(cx, places, id, rows);
-        }
-        (next as usize) < self.table.slots()
-    }
-
-    fn list_task(&self, cx: &Context<'_>, places: &Places<'_>, id: TaskId, rows: &mut Rows) {
-        let Some(task) = self.table.get(id) else { return };
-        let (state, due) = match task.state {
-            State::Waiting(timer) => ("waiting", cx.timers.deadline(timer)),
-            State::Ready(_) => ("ready", None),
-            State::Running => ("running", None),
-            State::Ended => return,
-        };
-        let subject = &task.subject;
-        let path = places.path(subject.node, &subject.name);
-        rows.push(
-            "tasks",
-            &[
-                ("id", task.id.into()),
-                ("scheduler", (&cx.config.schedulers[usize::from(task.sched)].name).into()),
-                ("state", state.into()),
-                ("due_ms", due.map_or(Value::None, |due| due.saturating_sub(cx.now).into())),
-                ("event", subject.kind.name().into()),
-                ("path", (&path).into()),
-            ],
-        );
-    }
-
-    fn find(&self, number: u64) -> Result<(TaskId, State), String> {
-        let id = self.table.select(&|task| task.id == number && task.state != State::Ended).pop();
-        let state = id.and_then(|id| self.table.get(id)).map(|task| task.state);
-        id.zip(state).ok_or_else(|| format!("there is no task {number}"))
-    }
-
-    /// A client does not want to wait for a task's delay.
-    ///
-    /// # Errors
-    ///
-    /// Why the task cannot run now, in words.
-    pub fn run_now(
-        &mut self,
-        cx: &mut Context<'_>,
-        places: &mut Places<'_>,
-        number: u64,
-    ) -> Result<(), String> {
-        match self.find(number)? {
-            (id, State::Waiting(_)) => {
-                let mut step = self.step(cx, places);
-                step.log(Level::Info, id, "task runs now, on request", &[]);
-                step.make_ready(id);
-                Ok(())
-            }
-            (_, State::Ready(_)) => Ok(()),
-            (_, State::Running | State::Ended) => Err(format!("task {number} is running")),
-        }
-    }
-
-    /// A client does not want a task. One that runs is terminated as if it had timed out, and does
-    /// not run again for the events that came meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Why the task cannot be cancelled, in words.
-    pub fn cancel_now(
-        &mut self,
-        cx: &mut Context<'_>,
-        places: &mut Places<'_>,
-        number: u64,
-    ) -> Result<(), String> {
-        let (id, state) = self.find(number)?;
-        let mut step = self.step(cx, places);
-        if state != State::Running {
-            step.remove(id, Level::Info, "task cancelled, on request");
-            return Ok(());
-        }
-        step.drop_rerun(id);
-        if step.table.run(id).is_some_and(|run| run.terminated) {
-            return Err(format!("task {number} was told to end already"));
-        }
-        step.log(Level::Warning, id, "task terminated, on request", &[]);
-        if !step.is_operation(id) {
-            self.terminate(cx, places, id);
-            return Ok(());
-        }
-        if let Some(run) = self.table.run_mut(id) {
-            run.terminated = true;
-        }
-        cx.effects.push(Effect::Abort(id));
-        Ok(())
     }
 }
