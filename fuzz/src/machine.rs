@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rinotifyd::config::Config;
-use rinotifyd::config::load::{Host, HostFile, Ownership, load};
+use rinotifyd::config::host::Host;
+use rinotifyd::config::load::load;
+use rinotifyd::config::trust::Part;
 use rinotifyd::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use rinotifyd::engine::{Effect, Engine, Input, Options};
 use rinotifyd::event;
@@ -16,12 +18,11 @@ use rinotifyd::types::{Identity, Millis, Wd};
 pub struct OneFile<'a>(pub &'a [u8]);
 
 impl Host for OneFile<'_> {
-    fn read(&self, path: &Path) -> io::Result<HostFile> {
+    fn read(&self, path: &Path, _: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>> {
         if path != Path::new("/etc/fuzz.conf") {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
-        Ok(HostFile { text: self.0.into(), ownership, directories: Vec::new() })
+        Ok(Some(self.0.into()))
     }
 
     fn list(&self, _: &Path, _: &PathPattern) -> io::Result<Vec<PathBuf>> {

@@ -3,17 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::trust::Part;
 use crate::pattern::PathPattern;
 use crate::types::Identity;
 
 /// What the loader must know of the machine.
 pub trait Host {
-    /// Reads a file, with its owner as of the descriptor that was read.
+    /// Reads a file. Each part of the way to it, from `/` down, is given to `may_pass` as it is found and
+    /// before it is used; `None`: it has refused one. What was judged is what is read.
     ///
     /// # Errors
     ///
     /// Those of open(2) and read(2), and a file that is no regular file or far too large.
-    fn read(&self, path: &Path) -> io::Result<HostFile>;
+    fn read(&self, path: &Path, may_pass: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>>;
 
     /// The files below `base` that a pattern means, sorted by name. A pattern without wildcards
     /// means one file, whether it exists or not.
@@ -39,26 +41,4 @@ pub trait Host {
 
     /// Whether the daemon runs as root.
     fn is_root(&self) -> bool;
-}
-
-/// A file as read.
-#[derive(Clone, Debug)]
-pub struct HostFile {
-    /// What it holds.
-    pub text: Vec<u8>,
-    /// Whose it is.
-    pub ownership: Ownership,
-    /// The directory it was found in and, when that was by a symbolic link, the one it is in.
-    pub directories: Vec<(PathBuf, Ownership)>,
-}
-
-/// Whose a file or directory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ownership {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
 }

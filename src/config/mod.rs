@@ -3,7 +3,7 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
+//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `trust` and `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
 //! the whole), `load` (the way through all of them), `inline` (a configuration from options, without a
 //! file).
 //!
@@ -26,6 +26,7 @@ mod reader;
 mod rules;
 pub mod schema;
 pub mod suggest;
+pub mod trust;
 mod usage;
 mod value;
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostics::{Diagnostics, Place, Span, quoted};
-use super::host::{Host, Ownership};
+use super::host::Host;
 use super::ini::Text;
+use super::trust::{self, Kind};
 use super::value::{pattern_error, report};
 use crate::pattern::{Component, PathPattern};
 
@@ -29,14 +30,14 @@ pub struct Reader<'a> {
     /// The machine.
     pub host: &'a dyn Host,
     main: &'a Path,
-    /// Directories that were asked about already.
-    directories: HashSet<PathBuf>,
+    /// Parts of paths that were reported already.
+    untrusted: HashSet<PathBuf>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of this main file and what it names.
     pub fn new(main: &'a Path, host: &'a dyn Host) -> Self {
-        Self { out: Diagnostics::default(), host, main, directories: HashSet::new() }
+        Self { out: Diagnostics::default(), host, main, untrusted: HashSet::new() }
     }
 
     /// The folder of the main file, empty for a bare name.
@@ -44,48 +45,47 @@ impl<'a> Reader<'a> {
         self.main.parent().unwrap_or(Path::new(""))
     }
 
-    /// Reads and registers a file. `None`: it cannot be read, which is reported.
+    /// Reads and registers a file. `None`: it cannot be read, or root cannot trust it, which is reported.
     pub fn read(&mut self, path: &Path, asker: Asker) -> Option<(usize, Arc<[u8]>)> {
         let name = path.as_os_str().as_encoded_bytes();
-        match self.host.read(path) {
-            Ok(file) => {
-                let text: Arc<[u8]> = file.text.into();
-                let index = self.out.add_source(name, text.clone());
-                self.check_ownership(index, file.ownership, &file.directories);
-                Some((index, text))
+        let judges = self.host.is_root();
+        let mut untrusted = None;
+        let read = self.host.read(path, &mut |part| {
+            let why = if judges { trust::objection(&part) } else { None };
+            untrusted = why.map(|why| (part.path.to_owned(), part.kind, why));
+            untrusted.is_none()
+        });
+        match (read, untrusted) {
+            (Ok(Some(text)), _) => {
+                let text: Arc<[u8]> = text.into();
+                return Some((self.out.add_source(name, text.clone()), text));
             }
-            Err(error) => {
-                match asker {
-                    Asker::Line(span) => {
-                        self.out.error(span, format!("cannot read {}: {error}", quoted(name)))
-                    }
-                    Asker::CommandLine => {
-                        let file = self.out.add_source(name, Arc::default());
-                        self.out.error(Place::File(file), format!("cannot be read: {error}"));
-                    }
+            (Ok(None), Some((part, kind, why))) => self.distrust(name, part, kind, &why),
+            (Ok(None), None) => {}
+            (Err(error), _) => match asker {
+                Asker::Line(span) => {
+                    self.out.error(span, format!("cannot read {}: {error}", quoted(name)));
                 }
-                None
-            }
+                Asker::CommandLine => {
+                    let file = self.out.add_source(name, Arc::default());
+                    self.out.error(Place::File(file), format!("cannot be read: {error}"));
+                }
+            },
         }
+        None
     }
 
-    fn check_ownership(&mut self, file: usize, own: Ownership, directories: &[(PathBuf, Ownership)]) {
-        if !self.host.is_root() {
-            return;
-        }
-        if let Some(objection) = objection(own) {
-            let message = format!("root cannot trust this file: {objection}");
-            self.out.error(Place::File(file), message);
-        }
-        for (directory, ownership) in directories {
-            if !self.directories.insert(directory.clone()) {
-                continue;
-            }
-            if let Some(objection) = objection(*ownership) {
-                let directory = quoted(directory.as_os_str().as_encoded_bytes());
-                let message = format!("root cannot trust the directory {directory}: {objection}");
-                self.out.error(Place::File(file), message);
-            }
+    /// Says why root does not read a file. A part that several files share is named once.
+    fn distrust(&mut self, name: &[u8], part: PathBuf, kind: Kind, why: &str) {
+        let what = match kind {
+            Kind::Directory => "the directory",
+            Kind::Link => "the symbolic link",
+            Kind::File => "the file",
+        };
+        let shown = quoted(part.as_os_str().as_encoded_bytes());
+        if self.untrusted.insert(part) {
+            let file = self.out.add_source(name, Arc::default());
+            self.out.error(Place::File(file), format!("root cannot trust {what} {shown}: {why}"));
         }
     }
 
@@ -151,21 +151,4 @@ impl<'a> Reader<'a> {
 fn path_of(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// Why root cannot trust something, with the way out; `None` when it can.
-fn objection(Ownership { uid, gid, mode }: Ownership) -> Option<String> {
-    if uid != 0 {
-        return Some(format!("it belongs to user id {uid} (chown root)"));
-    }
-    if mode & 0o002 != 0 {
-        return Some(format!("everybody can write to it, its mode is {:04o} (chmod o-w)", mode & 0o7777));
-    }
-    if mode & 0o020 != 0 && gid != 0 {
-        return Some(format!(
-            "group id {gid} can write to it, its mode is {:04o} (chmod g-w)",
-            mode & 0o7777
-        ));
-    }
-    None
 }

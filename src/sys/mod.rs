@@ -11,7 +11,7 @@
 //! - the tree: [`stat`], [`dir`], [`lease`], [`inotify`], [`limits`]
 //! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
 //! - other programs: [`process`], [`spawn`]
-//! - the daemon itself: [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
+//! - the daemon itself: [`trusted_file`], [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap, or wraps with a loss")]
 
@@ -34,6 +34,7 @@ pub mod spawn;
 pub mod stat;
 pub mod timerfd;
 pub mod transfer;
+pub mod trusted_file;
 pub mod user;
 pub mod xattr;
 
@@ -41,9 +42,6 @@ use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use nix::errno::Errno;
-
-/// For `open(2)`: does not wait for the other end of a FIFO.
-pub const NONBLOCK: i32 = libc::O_NONBLOCK;
 
 use crate::quote::Quoted;
 

@@ -17,7 +17,7 @@ use super::stat::{Kind, Stat, stat};
 use super::{Errno, retry};
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
-const LINKS_MAX: usize = 40;
+pub(super) const LINKS_MAX: usize = 40;
 
 const HOLD: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
@@ -101,11 +101,11 @@ fn keeps_links(dir: &Stat) -> bool {
     is_trusted(dir.uid) && (!others || dir.mode & STICKY != 0)
 }
 
-fn root() -> Result<OwnedFd, Errno> {
+pub(super) fn root() -> Result<OwnedFd, Errno> {
     retry(|| nix::fcntl::open(c"/", HOLD | OFlag::O_DIRECTORY, Mode::empty()))
 }
 
-fn components(path: &[u8]) -> VecDeque<CString> {
+pub(super) fn components(path: &[u8]) -> VecDeque<CString> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names.map(|name| CString::new(name).unwrap_or_default()).collect()
 }

@@ -18,7 +18,7 @@ use crate::mounting::Mount;
 use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
 
 /// A user without rights, who need not be in any database.
-const USER: u32 = 54_321;
+pub const USER: u32 = 54_321;
 
 /// What only root may read.
 const SECRET: &str = "only root knows this";
@@ -169,7 +169,7 @@ fn leave_processor() {
 
 /// Takes this thread's rights away; the C library's functions would take those of all threads.
 #[allow(unsafe_code, reason = "the rights of a single thread")]
-fn become_user() {
+pub fn become_user() {
     // SAFETY: these calls take numbers, and no memory (setresuid(2)).
     let outcomes = unsafe {
         [
@@ -182,7 +182,7 @@ fn become_user() {
 }
 
 /// Exchanges two names.
-fn exchange(one: &Path, other: &Path) {
+pub fn exchange(one: &Path, other: &Path) {
     let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
     let here = nix::fcntl::AT_FDCWD;
     // One of them may be gone: the daemon moves and deletes them.

@@ -142,8 +142,9 @@ fn root_trusts_only_what_no_other_user_can_write() {
         assert!(said.contains(reason), "{said}");
     };
     check(0o644, 0o755, 0, "");
-    check(0o646, 0o755, 2, "chmod o-w");
-    check(0o644, 0o1777, 2, "root cannot trust the directory");
+    check(0o646, 0o755, 2, "chmod go-w");
+    check(0o644, 0o777, 2, "root cannot trust the directory");
+    check(0o644, 0o1777, 2, "although that is sticky");
     check(0o600, 0o700, 0, "");
     std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
     check(0o644, 0o755, 2, "chown root");

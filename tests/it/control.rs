@@ -88,7 +88,7 @@ fn status_tells_how_the_daemon_is() {
         ("tasks_running", "1"),
         ("tasks_ready", "0"),
         ("tasks_failed", "0"),
-        ("events_made_up", "0"),
+        ("events_synthesized", "0"),
         ("overflows", "0"),
     ] {
         assert_eq!(member(&json, "\"status\":", key), expected, "{key} in {json}");
@@ -194,7 +194,7 @@ fn tasks_are_listed_run_and_cancelled() {
     daemon.wait_log("task finished");
     refuse(&scratch, &["run", "2"], 1, "there is no task 2");
     scratch.ask(&["cancel", "1"]);
-    daemon.wait_log("task cancelled: somebody asked for it");
+    daemon.wait_log("task cancelled, on request");
     refuse(&scratch, &["cancel", "1"], 1, "there is no task 1");
     let text = scratch.ask(&["tasks"]);
     assert_eq!(text.lines().count(), 2, "{text}");

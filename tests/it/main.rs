@@ -31,6 +31,7 @@ mod service_manager;
 mod storm;
 mod streams;
 mod syslog;
+mod trust;
 mod visits;
 mod watching;
 mod worker_shutdown;

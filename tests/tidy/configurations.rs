@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rinotifyd::config::host::{Host, HostFile, Ownership};
+use rinotifyd::config::host::Host;
 use rinotifyd::config::load::load;
 use rinotifyd::config::schema::{Kind, SECTIONS, Section};
+use rinotifyd::config::trust::Part;
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
@@ -57,9 +58,8 @@ fn configurations(path: &str, text: &str) -> Vec<String> {
 struct Shown<'a>(&'a str);
 
 impl Host for Shown<'_> {
-    fn read(&self, _: &Path) -> io::Result<HostFile> {
-        let ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
-        Ok(HostFile { text: self.0.into(), ownership, directories: Vec::new() })
+    fn read(&self, _: &Path, _: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>> {
+        Ok(Some(self.0.into()))
     }
 
     fn list(&self, _: &Path, _: &PathPattern) -> io::Result<Vec<PathBuf>> {

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::host::{HostFile, Ownership};
 use crate::config::schema::{Kind, Naming, SECTIONS, Value};
+use crate::config::trust::{Kind as PartKind, Ownership, Part};
 use crate::config::{Action, Address, Format, Output, Trigger, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::{Component, PathPattern};
@@ -17,6 +17,7 @@ use crate::record::Level;
 use crate::types::Identity;
 
 mod files;
+mod ownership;
 mod rules;
 
 const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
@@ -24,8 +25,16 @@ const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 /// A machine with some files, the user `ann`, the group `staff`, and a broken user database for
 /// the name `broken`. The main file is `m`.
 struct Fake {
-    files: BTreeMap<PathBuf, HostFile>,
+    files: BTreeMap<PathBuf, FakeFile>,
     root: bool,
+}
+
+/// What a file holds, and whose it and its directory, `/etc`, are.
+#[derive(Clone)]
+struct FakeFile {
+    text: Vec<u8>,
+    own: Ownership,
+    directory: Ownership,
 }
 
 impl Fake {
@@ -34,16 +43,15 @@ impl Fake {
     }
 
     fn with(mut self, path: &str, text: impl AsRef<[u8]>) -> Self {
-        let directories = vec![(PathBuf::from("/etc"), Ownership { mode: 0o755, ..ROOTS })];
-        let file = HostFile { text: text.as_ref().to_vec(), ownership: ROOTS, directories };
+        let directory = Ownership { mode: 0o755, ..ROOTS };
+        let file = FakeFile { text: text.as_ref().to_vec(), own: ROOTS, directory };
         self.files.insert(path.into(), file);
         self
     }
 
     fn owned(mut self, path: &str, file: Ownership, directory: Ownership) -> Self {
         let known = self.files.get_mut(Path::new(path)).unwrap();
-        known.ownership = file;
-        known.directories[0].1 = directory;
+        (known.own, known.directory) = (file, directory);
         self
     }
 
@@ -59,8 +67,13 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn read(&self, path: &Path) -> io::Result<HostFile> {
-        self.files.get(path).cloned().ok_or_else(|| io::Error::other("no such file"))
+    fn read(&self, path: &Path, may_pass: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>> {
+        let found = self.files.get(path).ok_or_else(|| io::Error::other("no such file"))?;
+        let parent = found.directory;
+        let (kind, own) = (PartKind::Directory, found.directory);
+        let directory = Part { path: Path::new("/etc"), kind, own, parent: ROOTS, is_hearsay: false };
+        let file = Part { path, kind: PartKind::File, own: found.own, parent, is_hearsay: false };
+        Ok((may_pass(directory) && may_pass(file)).then(|| found.text.clone()))
     }
 
     fn list(&self, base: &Path, pattern: &PathPattern) -> io::Result<Vec<PathBuf>> {
