@@ -25,7 +25,7 @@ export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help build test churn fuzz differential demo smoke bench static size deb install uninstall clean
+.PHONY: help build test churn soak fuzz differential demo smoke bench static size deb install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ test: ## everything that has to pass: format, lints, all tests
 churn: ## random changes to a watched tree, compared with the disk; SEED=1 SECONDS=60
 	CHURN_SEED=$(or $(SEED),1) CHURN_SECONDS=$(or $(SECONDS),60) \
 	    $(CARGO) test --locked --test churn -- --nocapture
+
+soak: ## attackers, changes, reloads, kills and clients at once: nothing is lost, nothing grows; SECONDS=60
+	SOAK_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test soak -- --nocapture
 
 fuzz: ## bytes from outside make no panic and no hang; SECONDS=8 for each target, TARGETS="events control"
 	tools/fuzz.sh $(or $(SECONDS),8) $(TARGETS)

@@ -52,7 +52,8 @@ fn config(second: bool) -> String {
          [scheduler move]\ntype = files\nrules = all\n\
          [rule all]\naction = move\nsrc_re = ^@/in/(.*)$\ndst_re = @/out/\\1\n\
          [scheduler wild]\ntype = exec\ncmd = /bin/true {{pathname}}\ndelay = {delay}\nmax_jobs = 2\n\
-         [event_map note]\nIN_MOVED_TO = note\n[event_map move]\nIN_MOVED_TO = move\n\
+         [event_map note]\nIN_MOVED_TO = note\nIN_CLOSE_WRITE = note\n\
+         [event_map move]\nIN_MOVED_TO = move\nIN_CLOSE_WRITE = move\n\
          [event_map wild]\nIN_CLOSE_WRITE = wild\nIN_MOVED_TO = wild\nIN_ATTRIB = wild\n\
          IN_DELETE = cancel:wild\nIN_MOVED_FROM = cancel:wild\n\
          [watch note]\npath = @/jobs\nevent_map = note\ncatch_up = all\n\
@@ -179,9 +180,9 @@ impl Soak {
         });
     }
 
-    /// All of it for so long.
+    /// All of it for this time; then perhaps the daemon is killed, while the others continue for a moment.
     #[allow(clippy::disallowed_methods, reason = "it goes on for a time that the user chose")]
-    fn run(&self, scratch: &Scratch, daemon: &Daemon, time: Duration) {
+    fn run(&self, scratch: &Scratch, daemon: &Daemon, time: Duration, kills: bool) {
         self.ends.store(false, Ordering::Relaxed);
         thread::scope(|scope| {
             scope.spawn(|| self.honest_user());
@@ -191,6 +192,10 @@ impl Soak {
             scope.spawn(|| self.clients());
             scope.spawn(|| self.administrator(scratch, daemon));
             thread::sleep(time);
+            if kills {
+                daemon.signal(Signal::SIGKILL);
+                thread::sleep(HONEST_PAUSE * 10);
+            }
             self.ends.store(true, Ordering::Relaxed);
         });
     }
@@ -243,14 +248,12 @@ fn nothing_is_lost_and_nothing_grows_whatever_happens_at_once() {
     let time = Duration::from_secs(seconds()) / 6;
     for _ in 0..2 {
         let daemon = Daemon::start_ready(&scratch, &config(false), &[]);
-        soak.run(&scratch, &daemon, time);
-        // It is killed, with all that it has to do.
-        daemon.signal(Signal::SIGKILL);
+        soak.run(&scratch, &daemon, time, true);
     }
     let mut daemon = Daemon::start_ready(&scratch, &config(false), &[]);
-    soak.run(&scratch, &daemon, time * 2);
+    soak.run(&scratch, &daemon, time * 2, false);
     let (rss_before, descriptors_before) = held(&scratch, &mut daemon);
-    soak.run(&scratch, &daemon, time * 2);
+    soak.run(&scratch, &daemon, time * 2, false);
     let (rss, descriptors) = held(&scratch, &mut daemon);
     check_files(&scratch, &mut daemon, soak.made.load(Ordering::Relaxed));
     let status = daemon.status();

@@ -139,7 +139,7 @@ pub fn control(data: &[u8]) {
         }
     }
     for effect in std::mem::take(&mut machine.others) {
-        if let Effect::Answer(answer) = effect {
+        if let Effect::Reply(answer) = effect {
             let bytes = answer.rows.into_bytes();
             let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
             lines.for_each(|line| assert!(Row::parse(line).is_some(), "{}", line.escape_ascii()));

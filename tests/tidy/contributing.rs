@@ -14,11 +14,7 @@ fn named_paths(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn check_paths(_path: &str, text: &str) -> Vec<(usize, String)> {
-    // The page names the engine's files as they are after its rebuild.
-    let is_rebuilt = root().join("src/engine/watcher").exists();
-    let named =
-        named_paths(text).into_iter().filter(|(_, name)| is_rebuilt || !name.starts_with("src/engine/"));
-    let missing = named.filter(|(_, name)| !root().join(name).exists());
+    let missing = named_paths(text).into_iter().filter(|(_, name)| !root().join(name).exists());
     missing.map(|(line, name)| (line, format!("there is no {name}"))).collect()
 }
 

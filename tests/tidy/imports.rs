@@ -187,8 +187,8 @@ fn inline_paths(code: &str) -> Vec<(usize, ModPath)> {
         ["crate::", "super::"].into_iter().flat_map(|prefix| prefix_positions(code, prefix)).collect();
     starts.sort_unstable();
     for at in starts {
-        if at < end {
-            // Within the path before it.
+        // Within the path before it; or a visibility, pub(in PATH).
+        if at < end || code[..at].ends_with("(in ") {
             continue;
         }
         let len = code[at..].bytes().take_while(|&byte| is_word(byte) || byte == b':').count();
@@ -217,6 +217,7 @@ fn imports_are_resolved() {
         "pub(crate) use crate::d::Name;\nfn f() { super::super::d::g(crate::a::b::h) }",
         &["d::Name", "d::g", "a::b::h"],
     );
+    check("pub(in crate::a) struct Own(pub(in crate::a) u8);", &[]);
     check("use super::Thing; use crate::a::Other;", &["a::c::Thing", "a::Other"]);
     check("// use super::b;\n#[cfg(test)]\nmod tests { use super::super::b; }", &[]);
 }
