@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rinotifyd::config::Config;
-use rinotifyd::config::host::{Host, HostFile, Ownership};
+use rinotifyd::config::host::Host;
 use rinotifyd::config::load::load;
+use rinotifyd::config::trust::Part;
 use rinotifyd::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use rinotifyd::engine::{Effect, Engine, Input, Options};
 use rinotifyd::event;
