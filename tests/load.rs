@@ -1,5 +1,5 @@
-//! Large configurations, right ones and wrong ones. Each takes well under a second where the cost grows
-//! with the size, and minutes where it grows with the square; the limit allows for a busy machine.
+//! Large configurations, valid and invalid. The cost must grow with the size. If it grew with the square of
+//! the size, a configuration would take minutes instead of a second; the limit allows for a busy machine.
 
 use std::io;
 use std::path::{Path, PathBuf};
