@@ -170,3 +170,13 @@ fn a_thousand_cost_hardly_more_than_one() {
     });
     assert!(many <= one.max(1) * 20, "{many} {one}");
 }
+
+#[test]
+fn a_watch_has_a_limit_of_filters() {
+    let filters = |count: usize| (0..count).map(|at| format!("  ^/p/{at}$\n")).collect::<String>();
+    let load = |count| loaded(format!("{SCHEDULER}{REST}exclude_filter =\n{}", filters(count)));
+    let config = in_time("filters", || load(10_000)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert!(config.watches[0].excludes(b"/p/9999") && !config.watches[0].excludes(b"/p/10000"));
+    let said = load(10_001).unwrap_err().to_string();
+    assert!(said.contains("error: there are more than 10000 exclude filters"), "{said:.300}");
+}
