@@ -11,7 +11,7 @@ use crate::process::{NOTHING, Process, watching};
 use crate::report;
 use crate::setup;
 
-/// Between two events.
+/// The time between two events.
 const PAUSE: Duration = Duration::from_millis(3);
 
 pub fn measure(lab: &Lab) {

@@ -32,7 +32,7 @@ pub fn measure(lab: &Lab) {
     report::ratio(&what, median(&ours), median(&theirs), "s", 1.25);
 }
 
-/// Seconds until all children have told.
+/// Seconds until all children have begun.
 fn drop_files(lab: &Lab, dir: &Path, children: &mut Children, count: usize) -> f64 {
     let source = lab.dir();
     let name = |number: usize| format!("file-{number}");

@@ -1,4 +1,4 @@
-//! The child that tells when it began; see `c/child.c`.
+//! The child that reports when it began; see `c/child.c`.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,23 +14,23 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::lab::Lab;
 
-/// What one child told.
+/// The report of one child.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Of the monotonic clock.
+    /// When it began, by the monotonic clock.
     pub nanos: u64,
-    /// At the end of the file's name.
+    /// The number at the end of the file's name.
     pub number: u64,
 }
 
-/// Where children tell.
+/// The FIFO into which children report.
 pub struct Children {
     pub fifo: PathBuf,
     stream: File,
     program: PathBuf,
 }
 
-/// Two words of 64 bits.
+/// A report is two words of 64 bits.
 const RECORD_SIZE: usize = 16;
 
 impl Children {
@@ -39,14 +39,14 @@ impl Children {
         // Left over from an earlier measurement, or not there.
         drop(fs::remove_file(&fifo));
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-        // Open for writing as well, so that it never ends.
+        // Open for writing as well, so that a read never finds the end.
         let mut options = File::options();
         options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let stream = options.open(&fifo).unwrap();
         Self { fifo, stream, program: lab.program("child") }
     }
 
-    /// The daemon's scheduler for it.
+    /// A scheduler that starts such a child for each event.
     pub fn scheduler(&self, kind: &str) -> String {
         let (program, fifo) = (self.program.display(), self.fifo.display());
         format!("type = {kind}\ncmd = {program} {fifo} {{pathname}}\noutput = null")
@@ -56,7 +56,7 @@ impl Children {
         &self.program
     }
 
-    /// What was told next, unless nothing is for so long.
+    /// The next report, unless none comes in this time.
     pub fn next(&mut self, timeout: Duration) -> Option<Start> {
         let mut record = [0; RECORD_SIZE];
         let timeout = PollTimeout::try_from(timeout).unwrap();
@@ -70,7 +70,7 @@ impl Children {
     }
 }
 
-/// Now, in the clock of the children.
+/// The time now, by the clock of the children.
 pub fn now_nanos() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
     now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()

@@ -1,4 +1,4 @@
-//! File operations: many moves, one large copy and what others notice of it, memory.
+//! File operations: many moves, one large copy and the latency of other tasks meanwhile, memory.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -57,7 +57,7 @@ fn moves(lab: &Lab) {
     report::value_beside(&what, median(&ours), median(&theirs), "s", 0.3 * count as f64 / 20_000.0);
 }
 
-/// Seconds from the first file until all are where they belong.
+/// Seconds from the first file until all have been moved.
 fn drop_files(dir: &Path, count: usize) -> f64 {
     let name = |number: usize| format!("file-{number}");
     for number in 0..count {
@@ -134,7 +134,7 @@ fn latency(lab: &Lab, dir: &Path, children: &mut Children, number: usize) -> f64
     start.elapsed().as_secs_f64() * 1000.0
 }
 
-/// What the daemon needs at most, for a small and a large piece of work.
+/// Peak memory of the daemon, for a small and a large piece of work.
 fn memory(lab: &Lab) {
     let peak = |mib: usize, entries: usize| {
         let dir = folders(lab);

@@ -1,4 +1,4 @@
-//! Memory does not grow with what has happened.
+//! Memory does not grow with the number of past events.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::report;
 
 const MAP: &str = "IN_CLOSE_WRITE = job\nIN_MOVED_FROM = cancel:job\nIN_MOVED_TO = job";
 
-/// What an allocator may need more the second time, in KiB: a few pages.
+/// How much more an allocator may hold the second time, in KiB: a few pages.
 const GROWTH_MAX: f64 = 32.0;
 
 /// The same for state that is removed when the event queue is empty: without such a moment a limit in the
@@ -93,7 +93,7 @@ fn to_and_fro(one: &Path, two: &Path, times: usize) {
     fs::remove_dir(one).unwrap();
 }
 
-/// The first fifth makes the room that is needed, the rest must get along with it.
+/// The first fifth of the work allocates the memory that is needed; the rest must need no more.
 fn compare(lab: &Lab, what: &str, limit: f64, count: usize, work: impl Fn(&Path, usize)) {
     let dir = lab.dir();
     let scheduler = NOTHING.replace("dirs = yes", "dirs = no");

@@ -1,4 +1,4 @@
-//! With nothing to do it does nothing.
+//! An idle daemon uses no processor time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where measuring takes place: the binary, the C programs, a folder for files.
+//! What all measurements share: the binary, the C programs, a folder for files.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 /// Runs of each side of a comparison.
 pub const RUNS: usize = 5;
 
-/// Everything that the measurements share.
+/// See the module's documentation.
 pub struct Lab {
     pub binary: PathBuf,
     pub quick: bool,
@@ -51,7 +51,7 @@ impl Lab {
         self.programs.join(name)
     }
 
-    /// So many, or a tenth when it has to be quick.
+    /// `count`, or a tenth of it in a quick run.
     pub fn count(&self, count: usize) -> usize {
         if self.quick { count / 10 } else { count }
     }

@@ -40,13 +40,13 @@ fn compare(lab: &Lab, kind: &str) {
     }
 }
 
-/// Renames a file a few milliseconds apart, each time when the child of the last has told.
+/// Renames a file a few milliseconds apart, each time after the last child has reported.
 fn block(lab: &Lab, dir: &Path, children: &mut Children, micros: &mut Vec<f64>) {
     let source = lab.folder().join("source");
     let target = dir.join("file-1");
     for turn in 0..BLOCK {
         File::create(&source).unwrap();
-        // Not in step with anything.
+        // Pauses of different lengths, so that the renames coincide with no period of the system.
         std::thread::sleep(Duration::from_micros(3_000 + (turn as u64 * 7_919) % 4_001));
         let before = now_nanos();
         fs::rename(&source, &target).unwrap();

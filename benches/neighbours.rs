@@ -2,7 +2,7 @@
 //!
 //! Two watches with a scheduler each: one for the attacker's directory, one for the victim's. A second
 //! process attacks; meanwhile a file is renamed into the victim's directory at fixed times, whether the
-//! task of the last one has begun or not, and each task tells when it began.
+//! task of the last one has begun or not, and each task reports when it began.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ const MAX: f64 = 1_000.0;
 /// Events in the kernel's queue, where an attack fills it.
 const QUEUE_MAX: usize = 1_024;
 
-/// Between two files of the victim.
+/// The time between two files of the victim.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the last tasks are waited for. A task that has not begun then counts as begun now.
@@ -93,7 +93,7 @@ impl Victim<'_> {
         fs::rename(&self.source, target).unwrap();
     }
 
-    /// Takes what children tell during this time.
+    /// Takes the reports of children during this time.
     #[allow(clippy::cast_precision_loss, reason = "milliseconds")]
     fn take(&mut self, children: &mut Children, time: Duration, waits: &mut Vec<f64>) {
         let end = Instant::now() + time;
@@ -113,7 +113,7 @@ impl Victim<'_> {
         }
     }
 
-    /// What has not begun has waited until now at least.
+    /// A task that has not begun has waited until now at least.
     #[allow(clippy::cast_precision_loss, reason = "milliseconds")]
     fn give_up(&mut self, waits: &mut Vec<f64>) {
         let now = now_nanos();

@@ -1,4 +1,4 @@
-//! More at once than the kernel's queue of 64 holds.
+//! More events at once than a kernel queue of 64 holds.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,7 +16,7 @@ pub fn measure(lab: &Lab) {
     run(lab, "stopped meanwhile, ", true);
 }
 
-/// A daemon that is stopped while it all happens cannot but miss most of it.
+/// A daemon that is stopped meanwhile misses most of the events.
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn run(lab: &Lab, how: &str, stopped: bool) {
     let count = lab.count(5_000);

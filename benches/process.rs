@@ -1,4 +1,4 @@
-//! The programs that are measured: started, asked, ended; and what `/proc` says about them.
+//! The programs that are measured: how they are started, asked and ended, and their figures from `/proc`.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -40,7 +40,7 @@ impl Drop for ShortQueue {
     }
 }
 
-/// Numbers the configuration files, so that two daemons never share one.
+/// The number of the next configuration file: no two daemons share one.
 static DAEMONS: AtomicUsize = AtomicUsize::new(0);
 
 /// A program under measurement.
@@ -121,12 +121,12 @@ impl Process {
         process
     }
 
-    /// What it has said since the last time, and when.
+    /// The lines that it has written since the last call, and when.
     pub fn lines_so_far(&self) -> Vec<(Instant, String)> {
         self.lines.try_iter().collect()
     }
 
-    /// The paths of the events that it has told of in the log.
+    /// The paths of the events in its log.
     pub fn told(&self) -> Vec<String> {
         let lines = self.lines_so_far().into_iter();
         let events = lines.filter(|(_, line)| line.contains(": event event="));
@@ -223,7 +223,7 @@ impl Process {
         nanos.sum::<f64>() / 1_000.0
     }
 
-    /// Whether it sleeps: 2 when it went to sleep and was woken up once more.
+    /// Context switches so far: two more mean that it was woken up once and slept again.
     pub fn switches(&self) -> f64 {
         self.proc_status("voluntary_ctxt_switches") + self.proc_status("nonvoluntary_ctxt_switches")
     }

@@ -1,4 +1,4 @@
-//! The table.
+//! The table that is printed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::lab::Lab;
 
 static OVER: AtomicUsize = AtomicUsize::new(0);
 
-/// What is measured, and the names of the columns.
+/// Prints what is measured, and the names of the columns.
 pub fn head(lab: &Lab) {
     let size = std::fs::metadata(&lab.binary).map_or(0, |metadata| metadata.len());
     println!("binary  {} ({size} bytes)", lab.binary.display());
@@ -15,7 +15,7 @@ pub fn head(lab: &Lab) {
     line("", "rinotifyd", "C", "ratio", "limit", "");
 }
 
-/// How many limits were not kept.
+/// Prints how many limits were exceeded.
 pub fn foot() {
     match OVER.load(Ordering::Relaxed) {
         0 => println!("all within their limits"),
@@ -52,7 +52,7 @@ pub fn ratio(what: &str, value: f64, reference: f64, unit: &str, limit: f64) {
     );
 }
 
-/// A value that only explains another.
+/// A value without a limit, which explains another.
 pub fn remark(what: &str, value: f64, unit: &str) {
     line(what, &number(value, unit), "", "", "", "");
 }
@@ -62,8 +62,8 @@ pub fn heading(what: &str, [value, reference, ratio, limit]: [&str; 4]) {
     line(what, value, reference, ratio, limit, "");
 }
 
-/// A value of a row of sizes, and how many times the value before it is; `mark` says what is wrong with
-/// that.
+/// A value of a row of sizes, and its ratio to the value before it; `mark` says what is wrong with that
+/// ratio.
 pub fn growth(what: &str, value: f64, unit: &str, growth: Option<f64>, limit: Option<f64>, mark: &str) {
     let kept = limit.map(|limit| verdict(value <= limit)).unwrap_or_default();
     let growth = growth.map(|growth| format!("{growth:.1}x")).unwrap_or_default();
@@ -72,7 +72,7 @@ pub fn growth(what: &str, value: f64, unit: &str, growth: Option<f64>, limit: Op
     line(what, &number(value, unit), "", &growth, &limit, &verdict);
 }
 
-/// A value of which only is known that it is over this.
+/// A measurement that was ended at its deadline.
 pub fn too_long(what: &str, deadline: Duration) {
     OVER.fetch_add(1, Ordering::Relaxed);
     line(what, &format!("over {} s", deadline.as_secs()), "", "", "", "over");
@@ -137,7 +137,7 @@ pub fn median(values: &[f64]) -> f64 {
     percentile(values, 50)
 }
 
-/// The value below which so many of a hundred are.
+/// The value that `percent` of a hundred values do not exceed.
 pub fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! From the start to the last watch.
+//! The time from the start to the last watch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn find(tree: &Path) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// `top` directories, in each 10, in each 100; on the disk, where it is kept for the next time.
+/// `top` directories, 10 in each of them, 100 in each of those. The tree stays on the disk for the next run.
 pub fn tree(top: usize) -> (PathBuf, usize) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tree-{top}"));
     let whole = path.join("whole");

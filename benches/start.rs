@@ -1,4 +1,4 @@
-//! From the start of the process to its log line "ready".
+//! The time from the start of the process to its log line "ready".
 
 use crate::lab::Lab;
 use crate::process::{NOTHING, Process, watching};

@@ -1,4 +1,4 @@
-//! Tasks that wait.
+//! Waiting tasks.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -38,7 +38,7 @@ fn waiting(lab: &Lab) {
     report::value("tasks: processor in 5 s of waiting", daemon.cpu_micros() - cpu, "us", 0.0);
 }
 
-/// Two kinds of events by turns, because the kernel makes one of equal ones that follow each other
+/// Two kinds of events by turns, because the kernel merges equal events that follow each other
 /// (inotify(7)).
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn rescheduled(lab: &Lab) {

@@ -1,4 +1,4 @@
-//! Deep trees, filled as soon as they are there: is any file missed, is any told twice?
+//! Deep trees that are filled as soon as they exist: how many files are missed, or told twice.
 
 use std::collections::HashMap;
 use std::fs;
@@ -57,7 +57,7 @@ fn run(lab: &Lab, count: usize) -> (usize, usize) {
     };
     let makers: Vec<_> = tops.iter().map(maker).collect();
     makers.into_iter().for_each(|mut maker| assert!(maker.wait().unwrap().success()));
-    // A busy machine may let the daemon wait; what is written last is told last.
+    // On a busy machine the daemon may be late; the event of the last file comes last.
     let last = dir.path().join("last");
     fs::write(&last, "").unwrap();
     let mut lines = Vec::new();

@@ -21,7 +21,7 @@ fn worker(lab: &Lab, children: &Children) -> String {
     format!("type = worker\ncmd = {} {fifo}\nmax_jobs = 100", program.display())
 }
 
-/// Seconds for each task, both with a program that tells when it has one.
+/// Seconds for each task. Both programs report when they have a task.
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn throughput(lab: &Lab) {
     let (many, few) = (lab.count(20_000), lab.count(2_000));
@@ -39,7 +39,7 @@ fn throughput(lab: &Lab) {
     report::remark("worker: tasks in a second", 1e6 / micros(&ours), "");
 }
 
-/// Seconds until all tasks have told.
+/// Seconds until all tasks have begun.
 fn drop_files(lab: &Lab, children: &mut Children, scheduler: &str, count: usize) -> f64 {
     let (dir, source) = (lab.dir(), lab.dir());
     let daemon = Process::daemon(lab, &watching(dir.path(), scheduler, MAP));
@@ -121,12 +121,12 @@ impl Side {
         Self { dir: lab.dir(), children: Children::new(lab, fifo), micros: Vec::new() }
     }
 
-    /// Renames a file a few milliseconds apart, each time when the job of the last has told.
+    /// Renames a file a few milliseconds apart, each time after the last job has reported.
     fn block(&mut self, lab: &Lab, counts: bool) {
         let source = lab.folder().join("source");
         for turn in 0..BLOCK {
             File::create(&source).unwrap();
-            // Not in step with anything.
+            // Pauses of different lengths, so that the renames coincide with no period of the system.
             std::thread::sleep(Duration::from_micros(3_000 + (turn as u64 * 7_919) % 4_001));
             let before = now_nanos();
             fs::rename(&source, self.dir.path().join("file-1")).unwrap();
@@ -139,7 +139,7 @@ impl Side {
     }
 }
 
-/// pyinotifyd, with the job within.
+/// pyinotifyd, which runs the job in its own process.
 struct Peer {
     side: Side,
     _process: Process,

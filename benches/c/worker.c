@@ -1,4 +1,4 @@
-/* A worker: tells by a FIFO when it has read a task, answers, and goes on. */
+/* A worker: reports into a FIFO when it has read a task, answers, and reads the next. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>

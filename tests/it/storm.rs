@@ -63,8 +63,8 @@ fn the_same_below_directories_that_are_new_themselves() {
     check(false);
 }
 
-/// A directory that is renamed faster than it can be looked at: what is to be looked at, and what waits
-/// for the rest of a rename, has its limits.
+/// A directory is renamed faster than it can be visited: pending visits, and events that wait for the other
+/// half of a rename, are bounded.
 #[test]
 fn endless_renames_keep_memory_bounded() {
     const RENAMES: usize = 300_000;
