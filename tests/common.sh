@@ -6,7 +6,7 @@ failures=0
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/rinotifyd.XXXXXX")
 log=$scratch/log
 
-# Ends only what was started here.
+# Ends only processes that were started here.
 clean_up() {
     [ -z "$daemon" ] || kill -KILL "$daemon" 2>/dev/null || :
     rm -rf "$scratch"
@@ -14,7 +14,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 
-# check WHAT COMMAND...: one line, and a failure is counted.
+# check WHAT COMMAND...: prints one line, and counts a failure.
 check() {
     what=$1
     shift
@@ -56,7 +56,7 @@ is_ready_or_gone() {
     is_ready || is_gone
 }
 
-# A process that ended and was not waited for is still there, as a zombie.
+# A process that ended and was not waited for still exists, as a zombie.
 is_gone() {
     ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$daemon/status"
 }

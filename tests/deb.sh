@@ -16,7 +16,7 @@ is() {
     [ "$(systemctl "$1" rinotifyd 2>/dev/null || :)" = "$2" ]
 }
 
-# Files that the system makes for every unit or package are its own.
+# Files that the system makes for every unit or package do not count.
 left_over() {
     find / -xdev \( -path /repo -o -path /proc -o -path /given -o -path /tmp -o -path /var/log \) -prune -o \
         -name '*rinotify*' -print
@@ -34,7 +34,7 @@ watching /srv/one
 check "reload" systemctl reload rinotifyd
 check "it takes what is dropped" takes /srv/one
 
-# Another version, as far as dpkg can tell.
+# The same files under another version number.
 mkdir /tmp/next
 dpkg-deb -R "$deb" /tmp/next
 sed -i 's/^Version: .*/&.1/' /tmp/next/DEBIAN/control

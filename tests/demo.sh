@@ -99,7 +99,7 @@ echo kept >"$scratch/rules/away.to_delete"
 mv "$scratch/rules/away.to_delete" "$scratch/rules/kept"
 echo gone >"$scratch/rules/gone.to_copy"
 rm "$scratch/rules/gone.to_copy"
-# Written to once more, and not closed until the end.
+# The file is written to once more, and stays open until the end.
 echo first >"$scratch/rules/modified.to_delete"
 exec 3>>"$scratch/rules/modified.to_delete"
 echo second >&3

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs a script in a Debian that is thrown away afterwards:
+# Runs a script in a Debian system that is deleted afterwards:
 #
 #     tests/in-debian.sh [--systemd] BINARY SCRIPT [FILE...]
 #
 # The script sees a copy of target/debian-root (tools/debian-root.sh) as its root, has its own /proc
 # and processes, this repository at /repo, and BINARY and every FILE below /given. With --systemd,
-# systemd is booted there, as far as a container goes, and the script is a service of its. Takes root.
+# systemd is booted there in a container, and the script runs as a service. Needs root.
 set -eu
 
 systemd=
@@ -21,13 +21,13 @@ repo=$(cd "$(dirname "$0")/.." && pwd)
 root=${RINOTIFYD_DEBIAN_ROOT:-$repo/target/debian-root}
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# What follows runs in namespaces of its own: no mount and no process outlives it.
+# The rest runs in new namespaces: no mount and no process outlives it.
 if [ "${IN_DEBIAN-}" != inside ]; then
     top=$(mktemp -d)
     group=
     clean_up() {
         if [ -n "$group" ]; then
-            # Whatever a killed systemd has left, from the leaves up.
+            # Removes control groups that a killed systemd has left, children first.
             find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || :
             umount "$top"
         fi
@@ -36,7 +36,7 @@ if [ "${IN_DEBIAN-}" != inside ]; then
     trap clean_up EXIT
     trap 'exit 1' HUP INT TERM
     if [ -n "$systemd" ]; then
-        # systemd must not meet control groups of this machine.
+        # systemd must not see control groups of this machine.
         mount -t cgroup2 cgroup2 "$top"
         group=$top/rinotifyd-test-$$
         mkdir "$group"
@@ -79,7 +79,7 @@ fi
 
 mount -t sysfs -o ro sysfs "$new/sys"
 mount -t cgroup2 cgroup2 "$new/sys/fs/cgroup"
-# It says what it says through a pipe of ours, for its own standard output is a terminal's.
+# Its output comes through a pipe, because its standard output is a terminal.
 mkfifo "$new/given/said"
 cat >"$new/etc/systemd/system/in-debian.service" <<END
 [Unit]
@@ -91,7 +91,7 @@ ExecStart=/bin/sh -c 'exec sh /repo/$script >/given/said 2>&1'
 ExecStopPost=/bin/sh -c 'echo "\$EXIT_STATUS" >/given/status; exec systemctl --no-block exit "\$EXIT_STATUS"'
 END
 cat "$new/given/said" &
-# Not only chroot: systemd makes mount namespaces, in which this has to be the root.
+# chroot is not enough: systemd makes mount namespaces, in which this must be the root.
 mkdir "$new/given/old"
 cd "$new"
 pivot_root . given/old

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The OpenRC service for real: run by tests/in-debian.sh, with the program as /given/rinotifyd.
+# The service under OpenRC: run by tests/in-debian.sh, with the program as /given/rinotifyd.
 set -eu
 
 cd /repo

@@ -31,7 +31,7 @@ service() {
         restart() { note "not its own restart"; }
         # shellcheck disable=SC1090
         . "$script"
-        # With procd, rc.common has these of its own.
+        # With procd, rc.common defines these itself.
         start() {
             ! kill -0 "${daemon:-none}" 2>/dev/null || note "the old one runs"
             start_service "$@"
@@ -54,7 +54,7 @@ called() {
     grep -qx -e "$*" "$calls"
 }
 
-# Nothing but the line for the log.
+# The only output is the line for the log.
 only_logged() {
     [ "$(wc -l <"$calls")" -eq 1 ] && grep -q '^logger .*has errors' "$calls"
 }

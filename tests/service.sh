@@ -1,4 +1,4 @@
-# Sourced by the scripts that try the service in a Debian of its own, after common.sh.
+# Sourced, after common.sh, by the scripts that test the service in a separate Debian.
 # shellcheck shell=sh disable=SC2154
 
 config=/etc/rinotifyd/rinotifyd.conf
@@ -20,7 +20,7 @@ event_map = written
 END
 }
 
-# takes DIRECTORY: a file written there is noticed, once the daemon is that far.
+# takes DIRECTORY: waits until a file that is written there is noticed.
 takes() {
     rm -f "$ran"
     wait_until writes_and_finds "$1/file"
@@ -32,7 +32,7 @@ writes_and_finds() {
     grep -qx "$1" "$ran"
 }
 
-# says TEXT COMMAND...: whatever its exit status.
+# says TEXT COMMAND...: its output holds TEXT; its exit status does not matter.
 says() {
     text=$1
     shift

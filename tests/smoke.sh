@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tries a binary from the outside: tests/smoke.sh BINARY.
+# Tests a binary as a user would: tests/smoke.sh BINARY.
 #
 # With RINOTIFYD_REQUIRE_STATIC in the environment it also has to be statically linked. RINOTIFYD_RUNNER
 # runs the binary of another machine, such as qemu-aarch64-static.
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 file=$binary
 if [ -n "${RINOTIFYD_RUNNER:-}" ]; then
     binary=$scratch/rinotifyd
-    # It is called by another name too, and goes by that.
+    # The client is the same binary under another name, so the emulator must pass the name on.
     printf '#!/bin/sh\nexec %s -0 "$0" %s "$@"\n' "$RINOTIFYD_RUNNER" "'$file'" >"$binary"
     chmod +x "$binary"
 fi
@@ -32,7 +32,7 @@ lists_all_events() {
 }
 
 is_static() {
-    # A dynamic linker is named in the INTERP header; a file that is no program has no headers.
+    # A dynamic program names its linker in the header INTERP; a file that is no program has no headers.
     headers=$(readelf --program-headers "$file") &&
         case $headers in *LOAD*) ;; *) false ;; esac &&
         case $headers in *INTERP*) false ;; esac

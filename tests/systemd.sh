@@ -1,5 +1,5 @@
 #!/bin/sh
-# The unit under a real systemd: run by tests/in-debian.sh --systemd, with the program as
+# The unit under systemd: run by tests/in-debian.sh --systemd, with the program as
 # /given/rinotifyd.
 set -eu
 
@@ -34,7 +34,7 @@ default_sched = try
 END
     rm -rf /srv/did /srv/in
     mkdir /srv/in
-    # Not so often, systemd would say.
+    # Otherwise systemd refuses starts that follow each other too fast.
     systemctl reset-failed rinotifyd
     systemctl restart rinotifyd
     : >/srv/in/file
@@ -85,7 +85,7 @@ kill -KILL "$second"
 check "one that was killed is started again" wait_until is_another_pid "$second"
 check "enable" systemctl enable rinotifyd
 
-# What the hardening leaves, and how it is opened.
+# What the sandbox allows, and how an administrator allows more.
 check "commands write below /srv" runs "echo x >/srv/written"
 check "and to /tmp" runs "echo x >/tmp/written"
 check "they become other users" runs "su -s /bin/sh -c 'id -u' nobody | grep -qx 65534"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # A Debian package of the static binary: tools/deb.sh [TARGET], result in target/deb.
 #
-# Takes dpkg-deb and what `make static` has built for TARGET. The package depends on nothing, so it
-# can be installed on every release of Debian and of what is derived from it.
+# Needs dpkg-deb, and the binary that `make static` has built for TARGET. The package has no dependencies, so
+# every release of Debian and of its derivatives can install it.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ esac
 
 version=$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)
 maintainer=$(sed -n 's/^ -- \(.*>\).*/\1/p' packaging/debian/changelog | head -1)
-# Nothing in the package is younger than its changelog: the same sources give the same package.
+# No file in the package is newer than its changelog: the same sources give the same package.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date --date "$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -1)" +%s)}
 export SOURCE_DATE_EPOCH
 stage=target/deb/$arch
@@ -35,7 +35,7 @@ DESTDIR=$stage PREFIX=/usr SBINDIR=/usr/sbin MANDIR=/usr/share/man SYSCONFDIR=/e
 cp -r conf/examples "$doc/examples"
 cp packaging/debian/changelog "$doc/changelog.Debian"
 cp CHANGELOG.md "$doc/changelog"
-# The licence, as the format of the file wants it.
+# The licence, in the format that debian/copyright requires.
 sed -e 's/^$/./; s/^/ /' LICENSE-MIT >"$stage.mit"
 sed -e "/^@MIT@$/{r $stage.mit" -e 'd}' packaging/debian/copyright >"$doc/copyright"
 rm "$stage.mit"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A Debian of its own to try installations in: tools/debian-root.sh, result in target/debian-root.
+# Makes a Debian system in which installations are tested: tools/debian-root.sh, result in target/debian-root.
 #
-# Takes root and debootstrap. The tests use copies that are thrown away; see tests/in-debian.sh.
+# Needs root and debootstrap. The tests use copies of it and delete them; see tests/in-debian.sh.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# fuzz.sh [SECONDS] [TARGET...]: builds fuzz/ with libFuzzer and runs each target for so many seconds (8), from
-# fuzz/seeds/TARGET and from what earlier runs left in fuzz/corpus/TARGET. An input that fails is kept in
-# fuzz/failed; once it is mended, move it to fuzz/seeds.
+# Builds fuzz/ with libFuzzer and runs each target: tools/fuzz.sh [SECONDS] [TARGET...]. Each runs for SECONDS
+# (8), from fuzz/seeds/TARGET and from what earlier runs left in fuzz/corpus/TARGET. An input that fails is kept
+# in fuzz/failed; once the bug is fixed, move it to fuzz/seeds.
 #
-# The coverage that libFuzzer needs is a pass of LLVM's, which a stable rustc runs as well as a nightly one;
-# what cargo-fuzz adds, AddressSanitizer, finds little in a program whose unsafe code only makes system calls.
+# libFuzzer needs a coverage pass of LLVM, which a stable rustc runs as well as a nightly one. cargo-fuzz would
+# add AddressSanitizer, which finds little in a program whose unsafe code only makes system calls.
 set -eu
 cd "$(dirname "$0")/../fuzz"
 
@@ -17,7 +17,7 @@ flags="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1"
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
     flags="$flags -Cllvm-args=-sanitizer-coverage-$option"
 done
-# With --target, the flags are not those of build scripts.
+# With --target, cargo does not use the flags for build scripts.
 RUSTFLAGS=$flags cargo build --quiet --release --locked --target "$host"
 
 for target; do

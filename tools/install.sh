@@ -1,11 +1,11 @@
 #!/bin/sh
-# Puts everything into place, or takes it away again: tools/install.sh install|uninstall, for `make`.
+# Installs all files, or removes them: tools/install.sh install|uninstall, for `make`.
 #
-# Environment: BINARY (what to install), DESTDIR (a root to install below), PREFIX, SBINDIR, MANDIR,
-# DATADIR, ZSHDIR, SYSCONFDIR, UNITDIR, and INIT: any of systemd, openrc and procd. Without it, what this
-# machine starts services with; below a DESTDIR, systemd and openrc.
+# Environment: BINARY (the program to install), DESTDIR (a root to install below), PREFIX, SBINDIR, MANDIR,
+# DATADIR, ZSHDIR, SYSCONFDIR, UNITDIR, and INIT: any of systemd, openrc and procd. Without INIT, the init system
+# of this machine; below a DESTDIR, systemd and openrc.
 #
-# The files say /usr/sbin and /etc; where these are elsewhere, they are installed with that.
+# The files name /usr/sbin and /etc; the installed ones name SBINDIR and SYSCONFDIR instead.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,7 +33,7 @@ find_init() {
     fi
 }
 
-# The calls are the same for both; see the two definitions of `file`, `link`, `setting`.
+# Both commands make the same calls; `file`, `link` and `setting` are defined once for each.
 everything() {
     for page in man/*; do
         file 644 "$page" "$MANDIR/man${page##*.}/${page##*/}"
@@ -71,7 +71,7 @@ install_all() {
         place "$1" "$2"
         ln -sf "$1" "$DESTDIR$2"
     }
-    # setting SOURCE PATH: what is there stays.
+    # setting SOURCE PATH: an existing file stays.
     setting() {
         if [ -e "$DESTDIR$2" ] || [ -L "$DESTDIR$2" ]; then
             echo "kept $DESTDIR$2"
@@ -80,7 +80,7 @@ install_all() {
             install -m 644 "$1" "$DESTDIR$2"
         fi
     }
-    # place SOURCE PATH: where it goes.
+    # place SOURCE PATH: prints the path of the installed file.
     place() {
         [ ! -d "$DESTDIR$2" ] || die "$DESTDIR$2 is a directory"
         install -d "$DESTDIR${2%/*}"
@@ -113,7 +113,7 @@ uninstall_all() {
     link() {
         remove "$2"
     }
-    # What was changed stays.
+    # A changed file stays.
     setting() {
         if cmp -s "$1" "$DESTDIR$2"; then
             remove "$2"

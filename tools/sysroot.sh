@@ -1,9 +1,9 @@
 #!/bin/sh
-# What it takes to link for another machine on Debian: tools/sysroot.sh TARGET, result in
-# target/sysroot/ARCH, where tools/static.sh looks for it.
+# Fetches what linking for another machine needs on Debian: tools/sysroot.sh TARGET. The result is in
+# target/sysroot/ARCH, where tools/static.sh finds it.
 #
-# musl and LLVM's libunwind for that architecture, unpacked and not installed; apt gets folders of its
-# own, so that the machine's own packages are left alone. gcc for the target is another matter:
+# These are musl and LLVM's libunwind for that architecture, unpacked and not installed. apt uses folders below
+# target/, so that the packages of this machine stay as they are. A gcc for the target must be installed:
 # gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf.
 set -eu
 cd "$(dirname "$0")/.."
