@@ -31,18 +31,19 @@ const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn measure(lab: &Lab) {
     report::heading("neighbours: a task while another user attacks", ["p50", "p99", "max", "p99, max"]);
-    for attack in ATTACKS {
-        let millis = run(lab, attack);
+    for (index, attack) in ATTACKS.iter().enumerate() {
+        let millis = run(lab, index, attack);
         report::latencies(&format!("neighbours: {}", attack.name), &millis, P99_MAX, MAX);
     }
 }
 
 /// The latencies of the victim's tasks in milliseconds.
-fn run(lab: &Lab, attack: &Attack) -> Vec<f64> {
+fn run(lab: &Lab, index: usize, attack: &Attack) -> Vec<f64> {
     let (dir, victim) = (lab.dir(), lab.dir());
     let ground = Ground::new(dir.path(), attack.size(lab.quick));
     (attack.prepare)(&ground);
-    let mut children = Children::new(lab, "fifo-victim");
+    // Not the name of the last one: children that the last daemon has left may report late.
+    let mut children = Children::new(lab, &format!("fifo-victim-{index}"));
     let mut watched = Victim { dir: victim.path(), source: lab.folder().join("victim"), sent: Vec::new() };
     let daemon = attack.start(lab, &ground, &watched.config(&children));
     let mut attacker = Attacker::start(attack, &ground);

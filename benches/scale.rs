@@ -51,7 +51,7 @@ enum Limit {
     TimesOne(f64),
 }
 
-const TIME: Figure = Figure { name: "start", unit: "ms", grows: true, floor: 3.0, limit: None };
+const TIME: Figure = Figure { name: "start", unit: "ms", grows: true, floor: 10.0, limit: None };
 const MEMORY: Figure = Figure { name: "peak RSS", unit: "MiB", grows: true, floor: 0.1, limit: None };
 const START: &[Figure] = &[TIME, MEMORY];
 
@@ -122,7 +122,7 @@ fn print(what: &str, figure: &Figure, size: usize, values: &[f64]) {
     // The start of a daemon costs something however little it is given.
     let base = if figure.grows { first } else { 0.0 };
     let before = values.len().checked_sub(2).map(|index| values[index] - base);
-    let grown = before.filter(|_| last - base > figure.floor);
+    let grown = before.filter(|before| !before.is_nan() && last - base > figure.floor);
     let growth = grown.map(|before| (last - base) / before.max(figure.floor));
     let growth_max = if figure.grows { 10.0 } else { 1.0 } * NOISE;
     let mark = match growth {
