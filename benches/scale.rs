@@ -52,7 +52,7 @@ enum Limit {
 }
 
 const TIME: Figure = Figure { name: "start", unit: "ms", grows: true, floor: 10.0, limit: None };
-const MEMORY: Figure = Figure { name: "peak RSS", unit: "MiB", grows: true, floor: 0.1, limit: None };
+const MEMORY: Figure = Figure { name: "peak RSS", unit: "MiB", grows: true, floor: 0.3, limit: None };
 const START: &[Figure] = &[TIME, MEMORY];
 
 const ROWS: [Row; 6] = [
