@@ -483,7 +483,7 @@ fn a_result_that_does_not_load_is_an_error() {
     // A backslash between backquotes takes quotes away.
     let (status, said) = convert_table(&scratch, r"/x IN_CREATE echo `printf %s \\$#`");
     assert_eq!(status, Some(3), "{said}");
-    assert!(said.contains("{filename} between backquotes is not safe"), "{said}");
+    assert!(said.contains("{filename} stands behind a backslash"), "{said}");
     let table = scratch.path("table");
     let again = ["-o", scratch.path("new").to_str().unwrap(), table.to_str().unwrap()].map(str::to_owned);
     let again = convert("from-incrontab", &again.each_ref().map(String::as_str));
