@@ -8,7 +8,7 @@
 //!
 //! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
 //! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
-//! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
+//! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`], [`origin`]
 //! - other programs: [`process`], [`spawn`]
 //! - the daemon itself: [`output`], [`lock`], [`local`], [`user`], [`place`]
 
@@ -23,6 +23,7 @@ pub mod inotify;
 pub mod limits;
 pub mod local;
 pub mod lock;
+pub mod origin;
 pub mod output;
 pub mod place;
 pub mod process;

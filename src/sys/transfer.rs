@@ -37,7 +37,8 @@ pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, len: us
         };
         Errno::result(outcome)
     })?;
-    Ok(usize::try_from(copied).unwrap_or_default())
+    // A FUSE filesystem answers this call itself (`FUSE_COPY_FILE_RANGE`).
+    usize::try_from(copied).ok().filter(|copied| *copied <= len).ok_or(Errno::EIO)
 }
 
 /// Reads at an offset. Returns how many bytes; 0 at the end of the file.
@@ -53,6 +54,21 @@ pub fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usi
         })
     })?;
     Ok(usize::try_from(size).unwrap_or_default())
+}
+
+/// Reads at an offset until the buffer is full or the file ends. Returns how many bytes.
+///
+/// # Errors
+/// As [`read_at`].
+pub fn read_fully_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_at(fd, &mut buffer[filled..], offset.saturating_add(filled as u64))? {
+            0 => break,
+            size => filled += size,
+        }
+    }
+    Ok(filled)
 }
 
 /// Writes all of `buffer` at an offset.
@@ -80,11 +96,17 @@ pub fn write_all_at(fd: BorrowedFd<'_>, mut buffer: &[u8], mut offset: u64) -> R
 /// nothing, follows. Where the filesystem does not know holes, all of it is data (`lseek(2)`).
 ///
 /// # Errors
-/// EINVAL where it does not even know the question.
+/// EINVAL where the filesystem does not know the question, or gives an answer that makes no sense: a FUSE
+/// filesystem may answer with any number (`FUSE_LSEEK`).
 pub fn next_data(fd: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
     let Some(start) = seek(fd, offset, libc::SEEK_DATA)? else { return Ok(None) };
-    let end = seek(fd, start, libc::SEEK_HOLE)?;
-    Ok(end.map(|end| (start, end)))
+    let Some(end) = seek(fd, start, libc::SEEK_HOLE)? else { return Ok(None) };
+    check_stretch(offset, start, end).map(Some)
+}
+
+/// Data at or behind `offset`, and at least one byte of it.
+fn check_stretch(offset: u64, start: u64, end: u64) -> Result<(u64, u64), Errno> {
+    if offset <= start && start < end { Ok((start, end)) } else { Err(Errno::EINVAL) }
 }
 
 fn seek(fd: BorrowedFd<'_>, offset: u64, whence: libc::c_int) -> Result<Option<u64>, Errno> {
@@ -148,7 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn reads_and_writes_have_their_place() {
+    fn an_answer_that_makes_no_sense_is_none() {
+        assert_eq!(check_stretch(5, 5, 6), Ok((5, 6)));
+        for (start, end) in [(4, 9), (0, u64::MAX), (5, 5), (7, 6)] {
+            assert_eq!(check_stretch(5, start, end), Err(Errno::EINVAL), "{start} {end}");
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_are_at_their_offsets() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("f");
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();

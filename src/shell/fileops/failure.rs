@@ -1,5 +1,6 @@
 //! Why a file operation failed, in the words that the log shows.
 
+use std::ffi::CStr;
 use std::fmt;
 
 use crate::quote::Quoted;
@@ -27,17 +28,63 @@ pub enum Why {
     Aborted,
 }
 
+/// The path of something in a tree, in two parts. It is joined only when a failure shows it: joining it
+/// for every entry would take time that grows with the square of the tree's depth.
+#[derive(Clone, Copy, Debug)]
+pub struct PathRef<'a> {
+    dir: &'a [u8],
+    name: Option<&'a CStr>,
+}
+
+impl<'a> PathRef<'a> {
+    /// The path of a name in a directory.
+    #[must_use]
+    pub fn in_dir(dir: &'a [u8], name: &'a CStr) -> Self {
+        Self { dir, name: Some(name) }
+    }
+
+    /// The path as one.
+    #[must_use]
+    pub fn to_vec(self) -> Vec<u8> {
+        self.name.map_or_else(|| self.dir.to_vec(), |name| [self.dir, b"/", name.to_bytes()].concat())
+    }
+}
+
+impl<'a> From<&'a [u8]> for PathRef<'a> {
+    fn from(path: &'a [u8]) -> Self {
+        Self { dir: path, name: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for PathRef<'a> {
+    fn from(path: &'a [u8; N]) -> Self {
+        Self { dir: path, name: None }
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for PathRef<'a> {
+    fn from(path: &'a Vec<u8>) -> Self {
+        Self { dir: path, name: None }
+    }
+}
+
 impl Failure {
     /// A system call failed.
     #[must_use]
-    pub fn new(op: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
-        Self { op, path: path.as_ref().to_vec(), why: Why::Errno(errno) }
+    pub fn new<'a>(op: &'static str, path: impl Into<PathRef<'a>>, errno: Errno) -> Self {
+        Self { op, path: path.into().to_vec(), why: Why::Errno(errno) }
     }
 
     /// The daemon refuses.
     #[must_use]
-    pub fn refused(op: &'static str, path: impl AsRef<[u8]>, reason: &'static str) -> Self {
-        Self { op, path: path.as_ref().to_vec(), why: Why::Refused(reason) }
+    pub fn refused<'a>(op: &'static str, path: impl Into<PathRef<'a>>, reason: &'static str) -> Self {
+        Self { op, path: path.into().to_vec(), why: Why::Refused(reason) }
+    }
+
+    /// The operation was told to stop.
+    #[must_use]
+    pub fn aborted<'a>(op: &'static str, path: impl Into<PathRef<'a>>) -> Self {
+        Self { op, path: path.into().to_vec(), why: Why::Aborted }
     }
 
     /// Whether a system call failed with this error.

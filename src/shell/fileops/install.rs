@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::entry::Entry;
+use super::entry::{Entry, EntryRef};
 use super::failure::Failure;
 use super::op_run::OpRun;
 use super::private::{NEW, PrivateDir};
@@ -60,7 +60,7 @@ impl OpRun<'_> {
         let (dir, name) = (private.dir(), NEW);
         wait_closed(dir, name, found);
         if !self.rule.replace {
-            return rename_new(dir, name, to).map_err(|errno| self.failed_rename(errno));
+            return rename_new(dir, name, to.borrowed()).map_err(|errno| self.failed_rename(errno));
         }
         match file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) if found.kind == Kind::Directory => {}
@@ -125,23 +125,23 @@ fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
 /// # Errors
 ///
 /// EEXIST, and what else `rename(2)` says.
-pub fn rename_new(dir: BorrowedFd<'_>, name: &CStr, to: &Entry) -> Result<(), Errno> {
-    match file::rename(dir, name, to.dir(), &to.name, Existing::Keep) {
+pub fn rename_new(dir: BorrowedFd<'_>, name: &CStr, to: EntryRef<'_>) -> Result<(), Errno> {
+    match file::rename(dir, name, to.dir, to.name, Existing::Keep) {
         Err(Errno::EINVAL | Errno::ENOSYS) => {}
         outcome => return outcome,
     }
     let found = stat_at(dir, name)?;
-    match stat_at(to.dir(), &to.name) {
+    match stat_at(to.dir, to.name) {
         Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno),
         Ok(_) => return Err(Errno::EEXIST),
     }
     if found.kind != Kind::Directory {
-        match file::link(dir, name, to.dir(), &to.name) {
+        match file::link(dir, name, to.dir, to.name) {
             Ok(()) => return file::remove(dir, name),
             Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
             Err(errno) => return Err(errno),
         }
     }
-    file::rename(dir, name, to.dir(), &to.name, Existing::Replace)
+    file::rename(dir, name, to.dir, to.name, Existing::Replace)
 }

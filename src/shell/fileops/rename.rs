@@ -63,7 +63,7 @@ impl OpRun<'_> {
         if let Some(top) = tree
             && let Err(failure) = after_move::set_attributes(self, top, held.as_fd(), was)
         {
-            let _ = rename_new(to.dir(), &to.name, from);
+            let _ = rename_new(to.dir(), &to.name, from.borrowed());
             if let Some(replaced) = replaced {
                 replaced.put_back();
             }
@@ -88,7 +88,7 @@ impl OpRun<'_> {
         let existing = if self.rule.replace { Existing::Replace } else { Existing::Keep };
         let renamed = match existing {
             Existing::Replace => file::rename(from.dir(), &from.name, to.dir(), &to.name, existing),
-            _ => rename_new(from.dir(), &from.name, to),
+            _ => rename_new(from.dir(), &from.name, to.borrowed()),
         };
         let replaced = match renamed {
             Ok(()) => None,

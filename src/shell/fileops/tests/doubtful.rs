@@ -126,7 +126,8 @@ fn set_id_bits_are_not_given_back() {
     let dir = File::open(dirs.from.path()).unwrap();
     let held = crate::sys::file::hold(dir.as_fd(), c"f").unwrap();
     let was = crate::sys::stat::stat(held.as_fd()).unwrap();
-    attributes::set(&Rule { uid: Some(0), ..rule(FileAction::Move) }, held.as_fd(), &was, b"f").unwrap();
+    attributes::set(&Rule { uid: Some(0), ..rule(FileAction::Move) }, held.as_fd(), &was, b"f".into())
+        .unwrap();
     attributes::restore(held.as_fd(), &was);
     assert_eq!((fs::metadata(dirs.from("f")).unwrap().uid(), mode(&dirs.from("f"))), (1234, 0o755));
 }
