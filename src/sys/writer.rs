@@ -54,7 +54,11 @@ pub fn writer(dir: BorrowedFd<'_>, name: &CStr) -> Result<Writer, Errno> {
     }
 }
 
-fn writer_of(file: BorrowedFd<'_>, stat: &Stat) -> Result<Writer, Errno> {
+/// Who writes to a regular file that is held.
+///
+/// # Errors
+/// As [`writer`].
+pub fn writer_of(file: BorrowedFd<'_>, stat: &Stat) -> Result<Writer, Errno> {
     match retry(|| reopen(file)) {
         Ok(readable) => Ok(ask_for_lease(&readable, stat)),
         // Another program holds a write lease, which it can only have as an opener for writing.

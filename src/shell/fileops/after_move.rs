@@ -93,5 +93,6 @@ fn set(run: &OpRun<'_>, held: BorrowedFd<'_>, path: PathRef<'_>) -> Result<(), F
         return Err(Failure::refused(run.verb, path, "another operation works on it"));
     };
     attributes::check_links(run.rule, &found, run.verb, path)?;
-    attributes::set(run.rule, held, &found, path)
+    attributes::set(run.rule, held, &found, path)?;
+    attributes::check_descriptors(run.rule, held, &found, run.verb, path)
 }

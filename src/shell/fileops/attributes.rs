@@ -11,6 +11,7 @@ use super::failure::{Failure, PathRef};
 use crate::config::Rule;
 use crate::sys::origin::Origin;
 use crate::sys::stat::{Kind, Stat, stat};
+use crate::sys::writer::{Writer, writer_of};
 use crate::sys::{Errno, file, xattr};
 
 /// Set-user-id and set-group-id.
@@ -71,6 +72,27 @@ pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: PathRef<'_>) -
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a process has a file open for writing to which [`set`] has just given another owner. The former
+/// owner would go on writing to it through that descriptor; opening it anew is up to the new mode.
+///
+/// # Errors
+///
+/// Refuses such a file.
+pub fn check_descriptors(
+    rule: &Rule,
+    held: BorrowedFd<'_>,
+    was: &Stat,
+    op: &'static str,
+    path: PathRef<'_>,
+) -> Result<(), Failure> {
+    let changes = rule.uid.is_some_and(|uid| uid != was.uid);
+    if changes && was.kind == Kind::File && writer_of(held, was) == Ok(Writer::Somebody) {
+        let reason = "a process has it open for writing, and could write to it when it has another owner";
+        return Err(Failure::refused(op, path, reason));
+    }
+    Ok(())
 }
 
 /// Undoes [`set`], except for set-id bits and access lists: another process may have changed the file by

@@ -58,6 +58,7 @@ impl OpRun<'_> {
             after_move::close(held, path)?;
         } else {
             attributes::set(self.rule, held.as_fd(), was, path)?;
+            attributes::check_descriptors(self.rule, held.as_fd(), was, self.verb, path)?;
         }
         let replaced = self.rename_held(from, held, was, to)?;
         if let Some(top) = tree

@@ -664,3 +664,48 @@ fn a_tree_that_a_process_writes_to_is_not_copied() {
     dirs.run(rule(FileAction::Move), "t", "t").unwrap();
     check_planted(&dirs.to("t"));
 }
+
+/// Makes a tree with one directory in each other, and a file in each.
+fn plant_deep(dir: &Path, depth: usize) {
+    let mut at: std::os::fd::OwnedFd = File::open(dir).unwrap().into();
+    for name in std::iter::once(c"t").chain(std::iter::repeat_n(c"a directory with a name", depth)) {
+        crate::sys::file::make_dir(at.as_fd(), name, 0o755).unwrap();
+        at = crate::sys::dir::open_child(at.as_fd(), name).unwrap();
+        drop(crate::sys::file::create(at.as_fd(), c"f").unwrap());
+    }
+}
+
+/// Microseconds for copying and deleting a tree of so many levels.
+fn time_of_depth(depth: usize) -> u64 {
+    let dirs = TwoDirs {
+        from: tempfile::tempdir_in("/dev/shm").unwrap(),
+        to: tempfile::tempdir_in("/dev/shm").unwrap(),
+        shared: Shared::default(),
+    };
+    plant_deep(dirs.from.path(), depth);
+    let run = |rule: Rule, source: &Path, target: Option<&Path>| {
+        let operation = Operation {
+            id: JobId::for_tests(),
+            rule: Arc::new(rule),
+            source: trusted_path(source, "t"),
+            is_dir: true,
+            target: target.map(|target| trusted_path(target, "t")),
+        };
+        let end = carry_out(&operation, &Control::default(), &dirs.shared, &mut DirCache::default());
+        assert!(matches!(end, OperationEnd::Done(_)), "{end:?}");
+    };
+    let start = crate::sys::clock::micros();
+    run(rule(FileAction::Copy), dirs.from.path(), Some(dirs.to.path()));
+    for dir in [&dirs.from, &dirs.to] {
+        run(Rule { rec: true, ..rule(FileAction::Delete) }, dir.path(), None);
+    }
+    crate::sys::clock::micros() - start
+}
+
+#[test]
+fn time_grows_with_the_depth_of_a_tree_and_not_with_its_square() {
+    let fastest = |depth| (0..2).map(|_| time_of_depth(depth)).min().unwrap();
+    let (low, deep) = (fastest(500), fastest(4000));
+    // Linear is 8 times, the square 64 times.
+    assert!(deep < 30 * low, "{low} us for 500 levels, {deep} us for 4,000");
+}

@@ -405,6 +405,31 @@ mod tests {
     }
 
     #[test]
+    fn names_that_wait_take_little_memory_at_any_depth() {
+        const DEPTH: usize = 40;
+        let scratch = tempfile::tempdir().unwrap();
+        let mut at = scratch.path().to_owned();
+        for _ in 0..DEPTH {
+            for number in 0..100 {
+                fs::write(at.join(format!("{number:0100}")), "").unwrap();
+            }
+            at.push("d");
+            fs::create_dir(&at).unwrap();
+        }
+        let control = Control::default();
+        let mut walk = Walk::new(open(scratch.path()), "walk", b"".into(), &control).unwrap();
+        // Down, with as much waiting in each directory as can be.
+        for _ in 0..DEPTH {
+            while walk.next_entry().unwrap().is_some_and(|entry| entry.kind != Kind::Directory) {}
+            walk.rewind().unwrap();
+            walk.next_entry().unwrap();
+            walk.descend(c"d").unwrap();
+        }
+        let size = walk.pending.0.len();
+        assert!(size < PENDING_MAX + LIST_BUFFER_SIZE + DEPTH * SMALL_BUFFER_SIZE, "{size} bytes");
+    }
+
+    #[test]
     fn a_tree_that_is_rearranged_above_ends_the_walk() {
         let scratch = tempfile::tempdir().unwrap();
         let deep = ["d"; OPEN_MAX + 2].join("/");

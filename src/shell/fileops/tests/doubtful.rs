@@ -132,6 +132,25 @@ fn set_id_bits_are_not_given_back() {
     assert_eq!((fs::metadata(dirs.from("f")).unwrap().uid(), mode(&dirs.from("f"))), (1234, 0o755));
 }
 
+#[test]
+fn a_descriptor_of_the_former_owner_writes_to_nothing_of_the_new_one() {
+    if !is_root() {
+        return eprintln!("not root: owners cannot be tested");
+    }
+    let dirs = TwoDirs::new();
+    fs::create_dir_all(dirs.from("t/sub")).unwrap();
+    for (name, inner) in [("f", "f"), ("t", "t/sub/f")] {
+        let writing = File::create(dirs.from(inner)).unwrap();
+        let giving = || Rule { uid: Some(99), ..rule(FileAction::Move) };
+        dirs.fails(giving(), name, name, "a process has it open for writing");
+        assert!(dirs.from(inner).exists() && !dirs.to(name).exists());
+        assert_eq!(fs::metadata(dirs.from(name)).unwrap().uid(), 0);
+        drop(writing);
+        dirs.run(giving(), name, name).unwrap();
+        assert_eq!(fs::metadata(dirs.to(inner)).unwrap().uid(), 99);
+    }
+}
+
 /// One thread, two operations: the destination's directory is replaced in between.
 #[test]
 fn what_is_submitted_after_a_directory_was_replaced_goes_to_the_new_one() {
