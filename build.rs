@@ -2,20 +2,19 @@
 //! the binary they take a third of their size.
 
 use std::env;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The best that deflate has.
-const LEVEL: u8 = 10;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=man");
-    // The static binary is linked by it.
-    println!("cargo::rerun-if-changed=tools/static.ld");
     let mut table = String::from("&[\n");
     for page in pages(&root.join("man")) {
         let name = page.file_name().and_then(|name| name.to_str()).expect("pages have plain names");
@@ -36,17 +35,9 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
     pages
 }
 
-/// RFC 1952, without name and time.
+/// In the format of gzip (RFC 1952), without name and time, so that equal pages give equal bytes.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3];
-    let size = u32::try_from(bytes.len()).expect("no page has 4 GiB");
-    let packed = miniz_oxide::deflate::compress_to_vec(bytes, LEVEL);
-    [&HEADER, packed.as_slice(), &crc32(bytes).to_le_bytes(), &size.to_le_bytes()].concat()
-}
-
-/// The checksum of RFC 1952, section 8, bit by bit: there is little to check.
-fn crc32(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0xedb8_8320;
-    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("a vector takes everything");
+    encoder.finish().expect("a vector takes everything")
 }

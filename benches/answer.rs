@@ -1,4 +1,4 @@
-//! An event in one watch while another one's tree is looked at for the first time.
+//! An event in one watch during the first visit of another watch's tree.
 
 use std::collections::HashMap;
 use std::fs;

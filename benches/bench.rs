@@ -1,7 +1,8 @@
 //! What the daemon costs, beside bare C loops measured in the same run: `make bench`.
 //!
 //! Machines differ and are noisy, so what counts is the ratio: both sides take turns, and the
-//! medians are compared. Nothing fails here; a value beyond its limit is marked.
+//! medians are compared. A value beyond its limit is marked, and does not fail the run: only a
+//! measurement that does not end well does.
 //!
 //! From the environment: `ONLY` (names of measurements, separated by commas), `QUICK` (a tenth of
 //! everything), `IDLE_SECONDS`, `BINARY` (what to measure, else the static binary, else the release
@@ -10,6 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "a stopwatch, which the daemon must not be")]
 
 mod answer;
+mod attacks;
 mod burst;
 mod child;
 mod files;
@@ -18,10 +20,12 @@ mod idle;
 mod lab;
 mod latency;
 mod memory;
+mod neighbours;
 mod overflow;
 mod process;
 mod reload;
 mod report;
+mod scale;
 mod setup;
 mod start;
 mod storm;
@@ -29,6 +33,7 @@ mod tasks;
 mod trees;
 mod worker;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use lab::Lab;
@@ -36,7 +41,7 @@ use lab::Lab;
 /// A name for `ONLY`, and what it measures.
 type Measurement = (&'static str, fn(&Lab));
 
-const MEASUREMENTS: [Measurement; 15] = [
+const MEASUREMENTS: [Measurement; 17] = [
     ("idle", idle::measure),
     ("memory", memory::measure),
     ("tasks", tasks::measure),
@@ -52,6 +57,8 @@ const MEASUREMENTS: [Measurement; 15] = [
     ("reload", reload::measure),
     ("worker", worker::measure),
     ("files", files::measure),
+    ("scale", scale::measure),
+    ("neighbours", neighbours::measure),
 ];
 
 fn main() {
@@ -60,6 +67,12 @@ fn main() {
         && make == trees::MAKE
     {
         trees::make(Path::new(top), count.parse().expect("a number"));
+        return;
+    }
+    if let [_, tool, name, dir, size] = &args[..]
+        && tool == attacks::TOOL
+    {
+        attacks::main(name, Path::new(dir), size.parse().expect("a number"));
         return;
     }
     let lab = Lab::new();
@@ -72,10 +85,22 @@ fn main() {
         std::process::exit(2);
     }
     report::head(&lab);
+    let mut failed = Vec::new();
     for (name, measure) in MEASUREMENTS {
-        if only.is_empty() || only.contains(&name) {
-            measure(&lab);
+        if !only.is_empty() && !only.contains(&name) {
+            continue;
+        }
+        // The panic hook has printed why.
+        if catch_unwind(AssertUnwindSafe(|| measure(&lab))).is_err() {
+            println!("{name}: did not end well");
+            failed.push(name);
         }
     }
     report::foot();
+    if !failed.is_empty() {
+        eprintln!("measurements that did not end well: {}", failed.join(", "));
+        // What exit() would not drop: the temporary folder.
+        drop(lab);
+        std::process::exit(1);
+    }
 }

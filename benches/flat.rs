@@ -12,8 +12,8 @@ const MAP: &str = "IN_CLOSE_WRITE = job\nIN_MOVED_FROM = cancel:job\nIN_MOVED_TO
 /// What an allocator may need more the second time, in KiB: a few pages.
 const GROWTH_MAX: f64 = 32.0;
 
-/// The same for what an idle moment would have tidied up: there is a limit to it, in the engine, for
-/// whoever leaves none.
+/// The same for state that is removed when the event queue is empty: without such a moment a limit in the
+/// engine bounds it.
 const BACKLOG_MAX: f64 = 4096.0;
 
 pub fn measure(lab: &Lab) {

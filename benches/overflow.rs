@@ -6,20 +6,10 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
-use crate::process::{NOTHING, Process, watching};
+use crate::process::{NOTHING, Process, ShortQueue, watching};
 use crate::report;
 
-const QUEUE: &str = "/proc/sys/fs/inotify/max_queued_events";
-const QUEUE_MAX: &str = "64";
-
-/// Has its old value again when this is dropped.
-struct Sysctl(String);
-
-impl Drop for Sysctl {
-    fn drop(&mut self) {
-        fs::write(QUEUE, &self.0).unwrap();
-    }
-}
+const QUEUE_MAX: usize = 64;
 
 pub fn measure(lab: &Lab) {
     run(lab, "", false);
@@ -31,15 +21,14 @@ pub fn measure(lab: &Lab) {
 fn run(lab: &Lab, how: &str, stopped: bool) {
     let count = lab.count(5_000);
     let what = format!("overflow: {count} files, {how}not told");
-    let old = Sysctl(fs::read_to_string(QUEUE).unwrap());
-    if fs::write(QUEUE, QUEUE_MAX).is_err() {
+    let Some(short) = ShortQueue::new(QUEUE_MAX) else {
         println!("{what:<46} not measured: only root may shorten the queue");
         return;
-    }
+    };
     let (dir, source) = (lab.dir(), lab.dir());
     let config = watching(dir.path(), NOTHING, "IN_CLOSE_WRITE = job\nIN_MOVED_TO = job");
     let daemon = Process::daemon(lab, &format!("[log all]\nlevel = debug\n{config}"));
-    drop(old);
+    drop(short);
     let name = |number: usize| format!("file-{number}");
     (0..count).for_each(|number| fs::write(source.path().join(name(number)), "").unwrap());
     if stopped {

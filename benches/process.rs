@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,13 +16,39 @@ use nix::unistd::Pid;
 
 use crate::lab::Lab;
 
-/// Nothing takes longer; what does is broken.
+/// A wait that takes longer has failed.
 pub const DEADLINE: Duration = Duration::from_secs(120);
+
+const QUEUE: &str = "/proc/sys/fs/inotify/max_queued_events";
+
+/// Inotify instances that are made while this lives have a shorter queue. The limit has its old value
+/// again when it is dropped.
+pub struct ShortQueue(String);
+
+impl ShortQueue {
+    /// Nothing unless root runs this.
+    pub fn new(events: usize) -> Option<Self> {
+        let old = Self(fs::read_to_string(QUEUE).unwrap());
+        fs::write(QUEUE, events.to_string()).is_ok().then_some(old)
+    }
+}
+
+impl Drop for ShortQueue {
+    fn drop(&mut self) {
+        // Without the right to it, nothing was changed either.
+        drop(fs::write(QUEUE, &self.0));
+    }
+}
+
+/// Numbers the configuration files, so that two daemons never share one.
+static DAEMONS: AtomicUsize = AtomicUsize::new(0);
 
 /// A program under measurement.
 pub struct Process {
     child: Child,
     lines: Receiver<(Instant, String)>,
+    /// A daemon's configuration file; empty for other programs.
+    config: PathBuf,
 }
 
 impl Process {
@@ -38,11 +65,11 @@ impl Process {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                // Nobody listens any more: read on, so that the writer never waits.
+                // The receiver may be gone: read on, so that the writer never waits.
                 let _ = sender.send((Instant::now(), line));
             }
         });
-        Self { child, lines }
+        Self { child, lines, config: PathBuf::new() }
     }
 
     /// Starts the daemon and waits until it watches. The log holds warnings, and what the daemon
@@ -51,20 +78,30 @@ impl Process {
         Self::daemon_timed(lab, config).0
     }
 
-    /// As [`Process::daemon`], but does not wait.
+    /// As [`Process::daemon`], but does not wait. Each daemon has a configuration file and a control
+    /// socket of its own.
     pub fn starting(lab: &Lab, config: &str) -> Self {
-        let path = lab.folder().join("rinotifyd.conf");
-        fs::write(&path, format!("[log]\nlevel = warning\n[log daemon]\nlevel = info\n{config}")).unwrap();
+        let number = DAEMONS.fetch_add(1, Ordering::Relaxed);
+        let path = lab.folder().join(format!("rinotifyd-{number}.conf"));
+        write_config(&path, config);
         let mut command = Command::new(&lab.binary);
         command.arg("-c").arg(&path);
-        Self::start(command, false)
+        let mut process = Self::start(command, false);
+        process.config = path;
+        process
+    }
+
+    /// Gives the daemon another configuration.
+    pub fn reload(&self, config: &str) {
+        write_config(&self.config, config);
+        self.signal(Signal::SIGHUP);
     }
 
     /// As [`Process::daemon`]; tells how long it took as well.
     pub fn daemon_timed(lab: &Lab, config: &str) -> (Self, Duration) {
         let start = Instant::now();
         let process = Self::starting(lab, config);
-        let (ready, _) = process.wait_line(|line| line.split_whitespace().any(|word| word == "ready"));
+        let (ready, _) = process.wait_line(is_ready);
         (process, ready - start)
     }
 
@@ -97,14 +134,27 @@ impl Process {
     }
 
     fn wait_line(&self, wanted: impl Fn(&str) -> bool) -> (Instant, String) {
+        self.wait_line_for(DEADLINE, wanted)
+            .unwrap_or_else(|| panic!("it wrote no such line in {DEADLINE:?}"))
+    }
+
+    /// The next line that is wanted and when it came, unless none comes in this time.
+    fn wait_line_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<(Instant, String)> {
+        let end = Instant::now() + limit;
+        let mut others = Vec::new();
         loop {
-            match self.lines.recv_timeout(DEADLINE) {
-                Ok((at, line)) if wanted(&line) => return (at, line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => panic!("it says nothing more"),
-                Err(RecvTimeoutError::Disconnected) => panic!("it has ended"),
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok((at, line)) if wanted(&line) => return Some((at, line)),
+                Ok((_, line)) => others.push(line),
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("it has ended: {}", others.join("\n")),
             }
         }
+    }
+
+    /// Waits until a daemon of [`Process::starting`] watches everything; false if that takes longer.
+    pub fn wait_ready(&self, limit: Duration) -> bool {
+        self.wait_line_for(limit, is_ready).is_some()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -130,14 +180,17 @@ impl Process {
 
     /// Waits until it has used no processor for a fifth of a second.
     pub fn settle(&self) {
+        assert!(self.settle_within(DEADLINE), "it still works after {DEADLINE:?}");
+    }
+
+    /// As [`Process::settle`]; false if that takes longer.
+    pub fn settle_within(&self, limit: Duration) -> bool {
         let mut before = self.cpu_micros();
-        wait(
-            || {
-                let now = self.cpu_micros();
-                std::mem::replace(&mut before, now) + 50.0 > now
-            },
-            Duration::from_millis(200),
-        );
+        let is_idle = || {
+            let now = self.cpu_micros();
+            std::mem::replace(&mut before, now) + 50.0 > now
+        };
+        wait_within(is_idle, Duration::from_millis(200), limit)
     }
 
     fn proc(&self, file: &str) -> String {
@@ -155,9 +208,9 @@ impl Process {
         self.proc_status("VmRSS")
     }
 
-    /// Resident memory in KiB, what is shared divided among those who share it.
-    pub fn pss_kib(&self) -> f64 {
-        field(&self.proc("smaps_rollup"), "Pss")
+    /// Resident memory in KiB that no file backs: heap, stacks and changed data.
+    pub fn anonymous_kib(&self) -> f64 {
+        field(&self.proc("smaps_rollup"), "Anonymous")
     }
 
     /// Processor time of all threads, in user and kernel.
@@ -207,15 +260,41 @@ fn field(text: &str, name: &str) -> f64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
 }
 
+/// Whether the daemon says in this line that it watches everything.
+fn is_ready(line: &str) -> bool {
+    line.split_whitespace().any(|word| word == "ready")
+}
+
+/// Adds to a configuration what every daemon here needs: levels of the log, and a control socket
+/// beside the file. A `[daemon]` section stands first in `config`, if there is one.
+fn write_config(path: &Path, config: &str) {
+    let rest = config.strip_prefix("[daemon]\n").unwrap_or(config);
+    let daemon = format!("[daemon]\ncontrol = {}\n", path.with_extension("sock").display());
+    let (keys, sections) = if rest.len() < config.len() {
+        rest.find("\n[").map_or((rest, ""), |at| rest.split_at(at + 1))
+    } else {
+        ("", rest)
+    };
+    let log = "[log]\nlevel = warning\n[log daemon]\nlevel = info\n";
+    fs::write(path, [&daemon, keys, log, sections].concat()).unwrap();
+}
+
 /// Waits until a condition holds.
-pub fn wait(mut condition: impl FnMut() -> bool, pause: Duration) {
+pub fn wait(condition: impl FnMut() -> bool, pause: Duration) {
+    assert!(wait_within(condition, pause, DEADLINE), "the condition does not hold after {DEADLINE:?}");
+}
+
+/// As [`wait`]; false if that takes longer than `limit`.
+pub fn wait_within(mut condition: impl FnMut() -> bool, pause: Duration, limit: Duration) -> bool {
     let start = Instant::now();
     loop {
         thread::sleep(pause);
         if condition() {
-            return;
+            return true;
         }
-        assert!(start.elapsed() < DEADLINE, "what is waited for does not come");
+        if start.elapsed() >= limit {
+            return false;
+        }
     }
 }
 

@@ -4,10 +4,12 @@
 //! from the lowest layer to the highest, and each imports only from those above its own line:
 //!
 //! - words: [`event`], [`types`], [`record`], [`quote`], [`rows`]
-//! - pure: [`template`], [`replacement`], [`pattern`], [`config`], [`engine`]
+//! - pure: [`template`], [`script`], [`replacement`], [`pattern`], [`config`], [`engine`]
 //! - the only door to the kernel: [`sys`]
 //! - the daemon: [`shell`]
 //! - the command line: [`face`]
+
+#![deny(clippy::panic, clippy::unwrap_used)]
 
 pub mod event;
 pub mod quote;
@@ -19,6 +21,7 @@ pub mod config;
 pub mod engine;
 pub mod pattern;
 pub mod replacement;
+pub mod script;
 pub mod template;
 
 pub mod sys;

@@ -1,8 +1,10 @@
-//! Bytes made safe to show: in the log, in error messages, on a terminal.
+//! Bytes made safe to show: in the log, in error messages, in tables and JSON, on a terminal.
 //!
-//! Names come from people who may wish the reader ill: a newline would forge a log line, an
-//! escape sequence would drive the terminal, a bidirectional control would show another name than
-//! the one on disk. So these are shown as `\n`, `\xHH`, and so is what is not UTF-8.
+//! A user who may choose a name may wish the reader ill: a newline would forge a log line, an escape
+//! sequence would drive the terminal, a bidirectional control would show another name than the one on
+//! disk, and of two names that differ in a character without width one would pass for the other. So
+//! these characters are shown as `\n`, `\xHH`, and so is what is not UTF-8. [`is_unsafe`] is the one
+//! rule about which they are; all that the daemon and its client write follows it.
 
 use std::fmt::{self, Write};
 
@@ -35,6 +37,20 @@ pub fn escape(out: &mut String, bytes: &[u8], style: Style, max: usize) -> bool 
     true
 }
 
+/// Bytes as free text, whole.
+#[must_use]
+pub fn plain(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    escape(&mut text, bytes, Style::Plain, usize::MAX);
+    text
+}
+
+/// As [`plain`], line by line: a newline stays one.
+#[must_use]
+pub fn lines(bytes: &[u8]) -> String {
+    bytes.split(|&byte| byte == b'\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a `key=value` needs quotes around the value to be read back without doubt.
 #[must_use]
 pub fn needs_quotes(bytes: &[u8]) -> bool {
@@ -42,7 +58,7 @@ pub fn needs_quotes(bytes: &[u8]) -> bool {
         || std::str::from_utf8(bytes).is_err()
         || String::from_utf8_lossy(bytes)
             .chars()
-            .any(|char| matches!(char, ' ' | '"' | '=' | '\\') || is_unsafe(char))
+            .any(|char| char.is_whitespace() || matches!(char, '"' | '=' | '\\') || is_unsafe(char))
 }
 
 /// Shows bytes between double quotes.
@@ -91,18 +107,41 @@ fn escape_byte(out: &mut String, byte: u8) {
     let _ = write!(out, "\\x{byte:02x}");
 }
 
-/// Characters that act instead of being seen: C0 and C1 controls, DEL, line and paragraph
-/// separators, bidirectional controls (Unicode, Bidi_Control), and the byte order mark.
-fn is_unsafe(char: char) -> bool {
-    char.is_control()
-        || matches!(char,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}')
+/// Characters that act, or hide, instead of being seen: controls (C0, DEL, C1), line and paragraph
+/// separators, format characters with the bidirectional controls among them, and all else that is
+/// ignored where it is not supported, such as characters without width, fillers, variation selectors
+/// and tags. (Unicode 16: Cc, Zl, Zp, Cf, Default_Ignorable_Code_Point.)
+#[must_use]
+pub const fn is_unsafe(char: char) -> bool {
+    if char.is_ascii() {
+        return char.is_ascii_control();
+    }
+    matches!(char,
+        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}'
+        | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Bytes that a hostile user might choose, for the tests of all that shows them.
+#[cfg(test)]
+pub(crate) fn hostile() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let known = "\u{1b}\n\t\u{9b}\u{ad}\u{200b}\u{2028}\u{202e}\u{2060}\u{feff}\u{e0001}a \"\\="
+        .chars()
+        .collect::<Vec<_>>();
+    let char = prop_oneof![prop::sample::select(known), any::<char>()]
+        .prop_map(|char| char.to_string().into_bytes());
+    let piece = prop_oneof![4 => char, 1 => prop::collection::vec(any::<u8>(), 0..4)];
+    prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(bytes: &[u8], plain: &str, quoted: &str) {
         let mut out = String::new();
@@ -124,6 +163,33 @@ mod tests {
     }
 
     #[test]
+    fn what_acts_or_hides_is_unsafe() {
+        let unsafe_ones = "\0\u{1b}\n\u{7f}\u{80}\u{9b}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200d}\u{200e}\
+            \u{2028}\u{2029}\u{202e}\u{2060}\u{2066}\u{206f}\u{3164}\u{fe0f}\u{feff}\u{fff9}\u{e0001}\u{e01ef}";
+        for char in unsafe_ones.chars() {
+            assert!(is_unsafe(char), "{char:?}");
+        }
+        for char in " a~\u{a0}\u{a1}\u{ae}\u{e9}\u{301}\u{5d0}\u{627}\u{2026}\u{3000}\u{65e5}\u{fffd}\u{1f600}\u{10fffd}".chars() {
+            assert!(!is_unsafe(char), "{char:?}");
+        }
+        assert!((0..=0x10_ffff).filter_map(char::from_u32).all(|char| is_unsafe(char) || !char.is_control()));
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(lines(b"a\n\x1b\xff\tb\r\n"), "a\n\\x1b\\xff\\tb\\r\n");
+        assert_eq!(lines(b""), "");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_left(text in hostile()) {
+            let shown = [plain(&text), Quoted(&text).to_string(), lines(&text).replace('\n', "")];
+            prop_assert!(!shown.concat().chars().any(is_unsafe), "{shown:?}");
+        }
+    }
+
+    #[test]
     fn stops_before_the_piece_that_does_not_fit() {
         for (max, expected) in [(0, ""), (1, "a"), (2, "a"), (3, r"a\n"), (4, r"a\n"), (5, "a\\n\u{fc}")] {
             let mut out = String::new();
@@ -137,7 +203,18 @@ mod tests {
         for plain in [&b"/a/b"[..], b"7", "gr\u{fc}n".as_bytes()] {
             assert!(!needs_quotes(plain), "{plain:?}");
         }
-        for doubtful in [&b""[..], b"a b", b"a=b", b"a\"", b"\\", b"\xff", b"\n", "\u{202e}".as_bytes()] {
+        for doubtful in [
+            &b""[..],
+            b"a b",
+            b"a=b",
+            b"a\"",
+            b"\\",
+            b"\xff",
+            b"\n",
+            "\u{202e}".as_bytes(),
+            "a\u{a0}".as_bytes(),
+            "\u{ad}".as_bytes(),
+        ] {
             assert!(needs_quotes(doubtful), "{doubtful:?}");
         }
     }

@@ -61,6 +61,11 @@ impl Rows {
         self.0.push(b'\n');
     }
 
+    /// Adds all of another list.
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     fn push_text(&mut self, text: &[u8]) {
         for &byte in text {
             match byte {

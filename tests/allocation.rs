@@ -1,5 +1,5 @@
-//! An event that leads nowhere allocates nothing: a storm in a directory that nobody's event map
-//! cares about must cost no memory and little time.
+//! An event that leads nowhere allocates nothing: a storm of events that no event map names must cost no
+//! memory and little time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,8 +51,11 @@ fn watching() -> (Engine, Wd) {
         ..Inline::default()
     };
     let config = from_command_line(&inline).unwrap().config;
-    let mut engine =
-        Engine::new(config, Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT }, 0);
+    let mut engine = Engine::new(
+        config,
+        Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, secret: [0; 2] },
+        0,
+    );
     let mut effects = Vec::new();
     let mut next_wd = 1;
     engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
@@ -64,7 +67,7 @@ fn watching() -> (Engine, Wd) {
         }
         engine.step(0, Input::Spare, &mut effects);
     }
-    // `/` is looked at first, `/w` second.
+    // `/` is visited first, `/w` second.
     (engine, Wd(2))
 }
 

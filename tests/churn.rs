@@ -187,7 +187,7 @@ fn everything_below(folder: &Path, folders: &mut Vec<PathBuf>, files: &mut Vec<P
     }
 }
 
-/// Waits until nothing is left to be looked at: the events of a file that is written now have come.
+/// Waits until no visit is pending: the events of a file that is written now have come.
 fn settle(scratch: &Scratch, daemon: &mut Daemon, name: &str) {
     let file = scratch.write(format!("src/{name}"), "");
     daemon.wait_log(&format!("event=IN_CLOSE_WRITE path={}", file.display()));
@@ -251,7 +251,7 @@ fn check_told(scratch: &Scratch, daemon: &Daemon, world: &World, left: &[PathBuf
     }
     let name_of = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let missing: Vec<_> = left.iter().filter(|path| !names.contains(&name_of(path))).collect();
-    // What left and came back in a directory that was new was made there, as far as anybody can see.
+    // What left and came back in a new directory looks as if it had been made there.
     let out = world.top.join("out");
     let outside: HashSet<_> = existed.iter().filter(|path| path.starts_with(&out)).map(name_of).collect();
     let is_twice = |name: &str, times: u32| overflows == 0 && times > 1 && !outside.contains(name);

@@ -73,7 +73,7 @@ check "one instance" test "$(grep -c -e '^open' -e '^close' -e '^service' "$call
 check "a directory for the socket" test -d "$scratch/run"
 check "restart" service restart
 check "it stops and starts" test "$(grep -e '^stop$' -e '^service$' "$calls" | tr '\n' ' ')" = "stop service "
-# Nobody's child: one that is not waited for would seem to run for ever.
+# Not a child of this shell: one that is not reaped would seem to run for ever.
 # shellcheck disable=SC2016
 daemon=$(sh -c '"$1" -c "$2" >/dev/null 2>&1 & echo $!' sh "$binary" "$config")
 echo "$daemon" >"$scratch/pid"

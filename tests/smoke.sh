@@ -52,6 +52,7 @@ refuses() {
 if [ -n "${RINOTIFYD_REQUIRE_STATIC:-}" ]; then
     check "statically linked" is_static
 fi
+check "a panic says file and line" grep -q 'src/shell/[a-z]*\.rs' "$file"
 check "-v names itself" says '^rinotifyd [0-9]' "$binary" -v
 check "-h names the options" says '-c' "$binary" -h
 check "-l lists 15 events" lists_all_events

@@ -52,7 +52,7 @@ fn wait(pid: Pid) -> ExitStatus {
     reap(pid).unwrap().unwrap()
 }
 
-/// Nothing to start, in surroundings with nothing special about them.
+/// No command, and the default environment.
 const PLAIN: Spawn<'static> = Spawn {
     candidates: &[],
     argv: &[],
@@ -87,7 +87,7 @@ impl Shell {
     }
 }
 
-/// What the command prints in these surroundings.
+/// What the command prints in this environment.
 fn output(command: &str, surroundings: Spawn<'_>) -> String {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
     let null = dev_null().unwrap();
@@ -147,7 +147,7 @@ fn leads_its_own_group() {
     drop(write);
 }
 
-fn can_become_somebody() -> bool {
+fn can_change_user() -> bool {
     let can = nix::unistd::Uid::effective().is_root() && !emulated();
     if !can {
         eprintln!("not root: a child of another user was not tested");
@@ -155,12 +155,12 @@ fn can_become_somebody() -> bool {
     can
 }
 
-/// A user whom nothing else belongs to.
-fn somebody(id: u32) -> Identity {
+/// A user without other processes.
+fn user_without_processes(id: u32) -> Identity {
     Identity { uid: id, gid: id, groups: vec![id], name: "x".into(), home: b"/".to_vec() }
 }
 
-/// A long way to the program, on which the child belongs to its user already.
+/// A long search for the program, during which the child already has its user's rights.
 fn detour(steps: usize, program: &str) -> Vec<CString> {
     let mut candidates = vec![c("/no/such/program"); steps];
     candidates.push(c(program));
@@ -172,7 +172,7 @@ fn spawn_as(identity: &Identity, candidates: &[CString]) -> Result<Pid, SpawnErr
     Spawner::new().unwrap().spawn(&Spawn { identity: Some(identity), candidates, ..shell.spawn(PLAIN) })
 }
 
-/// Stops all that is the user's, until dropped.
+/// Stops all processes of the user, until dropped.
 struct Stopper(Child);
 
 impl Stopper {
@@ -190,14 +190,14 @@ impl Drop for Stopper {
     }
 }
 
-/// Whoever the child becomes may stop it before it is its program: the parent goes on, and the child
+/// The child's user may stop it before it has become its program: the parent continues, and the child
 /// holds none of the parent's descriptors.
 #[test]
 fn a_child_that_its_user_stops_is_not_waited_for() {
-    if !can_become_somebody() {
+    if !can_change_user() {
         return;
     }
-    let user = somebody(70_100);
+    let user = user_without_processes(70_100);
     let _stopper = Stopper::start(&user);
     let candidates = detour(50_000, "/bin/sh");
     let this = std::env::current_exe().unwrap();
@@ -225,12 +225,12 @@ fn a_child_that_its_user_stops_is_not_waited_for() {
 
 /// A loaded machine, or a disk that must wake up first, is no failure.
 #[test]
-fn another_users_child_may_take_its_time() {
-    if !can_become_somebody() {
+fn a_child_of_another_user_may_start_slowly() {
+    if !can_change_user() {
         return;
     }
     // Not the one whose processes are stopped.
-    let user = somebody(70_101);
+    let user = user_without_processes(70_101);
     let mut steps = 100_000;
     let late = loop {
         match spawn_as(&user, &detour(steps, "/no/such/program")) {
@@ -279,7 +279,7 @@ fn any_descriptors_can_become_the_standard_ones() {
 }
 
 #[test]
-fn surroundings_are_as_told() {
+fn the_environment_is_as_given() {
     let scratch = tempfile::tempdir().unwrap();
     let cwd = path(&scratch.path().canonicalize().unwrap());
     check("pwd", Spawn { cwd: &cwd, ..PLAIN }, cwd.to_str().unwrap());

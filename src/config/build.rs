@@ -3,19 +3,22 @@
 //! Every function here returns something even when a value is bad, so that all errors are found;
 //! what is built is thrown away by `load` as soon as there was one error.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::sync::Arc;
 
 use super::command;
-use super::diagnostics::{Diagnostics, quoted};
+use super::diagnostics::{Bad, Diagnostics, quoted};
 use super::expression;
-use super::fields::{Fields, report};
+use super::fields::Fields;
+use super::filter::Filters;
 use super::ini::{Text, words};
-use super::load::Reader;
-use super::rules::{self, Named};
-use super::schema::{self, Kind};
+use super::names::Names;
+use super::reader::Reader;
+use super::rules::Rules;
+use super::schema::Kind;
 use super::suggest;
-use super::value::{self, Bad};
+use super::value::{self, report};
 use super::{
     Action, Address, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Syslog, Trigger, Watch,
     WhileRunning, Worker,
@@ -23,20 +26,23 @@ use super::{
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::record::{Level, LogLevels, LogName};
-use crate::template::Template;
+use crate::script::Script;
+use crate::template::{Template, is_task_variable};
 use crate::types::Identity;
 
 /// The most schedulers, watches, or paths of one watch: far more than anybody writes, and their
 /// numbers, and the next one, fit the 16 bits that a task and a watched directory have for them.
 const SECTIONS_MAX: usize = 10_000;
 
+/// The most exclude filters of one watch. As many are read within a second.
+const FILTERS_MAX: usize = 10_000;
+
 /// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
 pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let of = |kind: Kind| sections.iter().filter(move |fields| fields.section.kind == kind);
-    let names = Names {
-        schedulers: of(Kind::Scheduler).map(|fields| fields.name.as_str()).collect(),
-        event_maps: of(Kind::EventMap).map(|fields| fields.name.as_str()).collect(),
-    };
+    let names_of = |kind: Kind| Names::new(of(kind).map(|fields| fields.name.as_str()));
+    let (schedulers, event_maps) = (names_of(Kind::Scheduler), names_of(Kind::EventMap));
+    let names = Referable { schedulers, event_maps };
     let out = &mut reader.out;
     for kind in [Kind::Scheduler, Kind::Watch] {
         if let Some(beyond) = of(kind).nth(SECTIONS_MAX) {
@@ -48,24 +54,16 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let log = log(of(Kind::Log), out);
     let syslog = of(Kind::Syslog).map(|fields| syslog(fields, out)).collect();
     let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
-    let rules: Vec<_> = of(Kind::Rule).map(|fields| rules::rule(fields, reader)).collect();
+    let rules = Rules::new(of(Kind::Rule), reader);
     let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
     Config { daemon, log, syslog, schedulers, event_maps, watches }
 }
 
-/// Names that can be referred to; the index of each is the one in [`Config`].
-struct Names<'a> {
-    schedulers: Vec<&'a str>,
-    event_maps: Vec<&'a str>,
-}
-
-/// The index of a name, or an error with the likely correction.
-fn resolve(text: &[u8], names: &[&str], what: &str) -> Result<usize, Bad> {
-    names.iter().position(|name| name.as_bytes() == text).ok_or_else(|| {
-        let hint = suggest::hint(text, names.iter().copied());
-        Bad::whole(text, format!("there is no {what} {}{hint}", quoted(text)))
-    })
+/// Names that can be referred to; the place of each is its index in [`Config`].
+struct Referable<'a> {
+    schedulers: Names<'a>,
+    event_maps: Names<'a>,
 }
 
 /// The defaults, for a configuration without `[daemon]`.
@@ -114,7 +112,7 @@ fn syslog(fields: &Fields, out: &mut Diagnostics) -> Syslog {
         name: (!fields.name.is_empty()).then(|| fields.name.as_str().into()),
         address: fields.one("address", out, value::address).unwrap_or_else(default),
         level: Level::from_name(fields.choice("level", out)).unwrap_or(Level::Info),
-        facility: schema::facility_number(fields.choice("facility", out)),
+        facility: fields.choice("facility", out),
     }
 }
 
@@ -124,7 +122,7 @@ fn log_name(fields: &Fields, default: &str, out: &mut Diagnostics) -> LogName {
 }
 
 /// A scheduler; `None` when it has no action, which is reported.
-fn scheduler(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<Scheduler> {
+fn scheduler(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option<Scheduler> {
     let action = action(fields, rules, reader);
     let out = &mut reader.out;
     let scheduler = Scheduler {
@@ -149,10 +147,10 @@ fn scheduler(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Optio
     Some(scheduler)
 }
 
-fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<Action> {
+fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option<Action> {
     let kind = fields.choice("type", &mut reader.out);
     if kind == "files" {
-        return Some(Action::Files { rules: rules::of_scheduler(fields, rules, reader) });
+        return Some(Action::Files { rules: rules.of_scheduler(fields, reader) });
     }
     let run = run(fields, reader);
     let out = &mut reader.out;
@@ -162,13 +160,17 @@ fn action(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Option<A
     }
     match kind {
         "shell" => {
-            for bad in command::unsafe_placeholders(&item.bytes) {
-                out.error(item.span.part(bad.range), bad.message);
+            let (cmd, remarks) = Script::parse(&item.bytes);
+            for remark in remarks {
+                out.remark(item.span, remark);
             }
-            Some(Action::Shell { cmd: Template::parse(&item.bytes), run })
+            Some(Action::Shell { cmd, run })
         }
         "exec" => {
             if let Some(bad) = command::shell_operator(&item.bytes) {
+                out.warning(item.span.part(bad.range), bad.message);
+            }
+            if let Some(bad) = command::remote_placeholders(&item.bytes) {
                 out.warning(item.span.part(bad.range), bad.message);
             }
             report(item, command::split(&item.bytes), out).map(|words| Action::Exec { words, run })
@@ -203,6 +205,12 @@ fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Opti
 fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
     let identity = identity(fields, reader);
     let out = &mut reader.out;
+    for item in fields.items("env") {
+        let name = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if is_task_variable(name) {
+            out.warning(item.span, format!("{} is set by the daemon for each task", quoted(name)));
+        }
+    }
     Run {
         identity,
         cwd: fields.one("cwd", out, value::absolute_path),
@@ -227,32 +235,18 @@ fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
         return None;
     }
     let gid = match group {
-        Some(item) => Some(look_up(item, "group", &item.bytes, |name| host.group(name), out)?),
+        Some(item) => {
+            let found = value::look_up(&item.bytes, "group", &item.bytes, |name| host.group(name));
+            Some(report(item, found, out)?)
+        }
         None => None,
     };
     let name = user.map_or(b"root".as_slice(), |item| &item.bytes);
-    look_up(either, "user", name, |name| host.user(name, gid), out)
+    let found = value::look_up(&either.bytes, "user", name, |name| host.user(name, gid));
+    report(either, found, out)
 }
 
-/// Asks a database for the name that an item holds or implies.
-pub(super) fn look_up<T>(
-    item: &Text,
-    what: &str,
-    name: &[u8],
-    find: impl Fn(&str) -> std::io::Result<Option<T>>,
-    out: &mut Diagnostics,
-) -> Option<T> {
-    let found = str::from_utf8(name).map_or(Ok(None), find);
-    let name = quoted(name);
-    match found {
-        Ok(Some(found)) => return Some(found),
-        Ok(None) => out.error(item.span, format!("there is no {what} {name} on this machine")),
-        Err(error) => out.error(item.span, format!("cannot look up {what} {name}: {error}")),
-    }
-    None
-}
-
-fn event_map(fields: &Fields, names: &Names<'_>, out: &mut Diagnostics) -> EventMap {
+fn event_map(fields: &Fields, names: &Referable<'_>, out: &mut Diagnostics) -> EventMap {
     let default = triggers(fields, "default_sched", names, out);
     let triggers = EventKind::ALL.map(|kind| {
         if fields.has(kind.name()) { triggers(fields, kind.name(), names, out) } else { default.clone() }
@@ -262,7 +256,7 @@ fn event_map(fields: &Fields, names: &Names<'_>, out: &mut Diagnostics) -> Event
 
 /// Reads the schedulers of one event, several in a line or over several lines. `none`, or nothing
 /// at all, is an empty list.
-fn triggers(fields: &Fields, key: &str, names: &Names<'_>, out: &mut Diagnostics) -> Vec<Trigger> {
+fn triggers(fields: &Fields, key: &str, names: &Referable<'_>, out: &mut Diagnostics) -> Vec<Trigger> {
     let items: Vec<_> = fields.items(key).iter().flat_map(words).collect();
     if let [only] = items.as_slice()
         && only.bytes == b"none"
@@ -270,23 +264,24 @@ fn triggers(fields: &Fields, key: &str, names: &Names<'_>, out: &mut Diagnostics
         return Vec::new();
     }
     let mut triggers = Vec::new();
+    let mut seen = HashSet::new();
     for item in &items {
         let Some(trigger) = report(item, trigger(&item.bytes, names), out) else { continue };
-        if triggers.contains(&trigger) {
-            out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
-        } else {
+        if seen.insert(trigger) {
             triggers.push(trigger);
+        } else {
+            out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
         }
     }
     triggers
 }
 
-fn trigger(text: &[u8], names: &Names<'_>) -> Result<Trigger, Bad> {
+fn trigger(text: &[u8], names: &Referable<'_>) -> Result<Trigger, Bad> {
     if text == b"none" {
         return Err(Bad::whole(text, "\"none\" must stand alone"));
     }
     let resolve_behind = |prefix: usize| {
-        resolve(&text[prefix..], &names.schedulers, "scheduler").map_err(|mut bad| {
+        names.schedulers.find(&text[prefix..], "scheduler").map_err(|mut bad| {
             bad.range = prefix..text.len();
             bad
         })
@@ -306,7 +301,7 @@ fn trigger(text: &[u8], names: &Names<'_>) -> Result<Trigger, Bad> {
 
 fn watch(
     fields: &Fields,
-    names: &Names<'_>,
+    names: &Referable<'_>,
     event_maps: &mut Vec<EventMap>,
     reader: &mut Reader<'_>,
 ) -> Watch {
@@ -322,12 +317,7 @@ fn watch(
     let rescan_ms = fields.duration("rescan", out);
     let catch_up = fields.choice("catch_up", out) == "all";
     let logname = log_name(fields, &fields.name, out);
-    let mut exclude = fields.list("exclude_filter", out, expression::compile);
-    for file in fields.items("exclude_filter_file") {
-        for line in reader.lines(file) {
-            exclude.extend(report(&line, expression::compile(&line.bytes), &mut reader.out));
-        }
-    }
+    let exclude = exclude(fields, reader);
     Watch {
         name: fields.name.clone(),
         logname,
@@ -341,10 +331,35 @@ fn watch(
     }
 }
 
+/// The exclude filters of a watch, of its section first and then of its files.
+fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
+    let own = fields.items("exclude_filter").to_vec();
+    let files = fields.items("exclude_filter_file").iter().flat_map(|file| reader.lines(file));
+    let all: Vec<Text> = own.into_iter().chain(files).collect();
+    let out = &mut reader.out;
+    if let Some(beyond) = all.get(FILTERS_MAX) {
+        out.error(beyond.span, format!("there are more than {FILTERS_MAX} exclude filters"));
+        return Filters::default();
+    }
+    let mut expressions = Vec::with_capacity(all.len());
+    for item in &all {
+        // A wrong expression takes longer than all else: no more of them than are shown.
+        if out.is_full() {
+            return Filters::default();
+        }
+        expressions.extend(report(item, expression::anchored(&item.bytes), out));
+    }
+    Filters::new(&expressions).unwrap_or_else(|large| {
+        let message = format!("this exclude filter is too large when compiled: {}", quoted(large.as_bytes()));
+        out.error(fields.header, message);
+        Filters::default()
+    })
+}
+
 /// The event map a watch names, or one made for its `default_sched`.
 fn watch_map(
     fields: &Fields,
-    names: &Names<'_>,
+    names: &Referable<'_>,
     event_maps: &mut Vec<EventMap>,
     out: &mut Diagnostics,
 ) -> usize {
@@ -358,7 +373,7 @@ fn watch_map(
         }
         _ => {}
     }
-    let named = fields.one("event_map", out, |text| resolve(text, &names.event_maps, "event map"));
+    let named = fields.one("event_map", out, |text| names.event_maps.find(text, "event map"));
     let triggers = triggers(fields, "default_sched", names, out);
     named.unwrap_or_else(|| {
         let triggers: [Vec<Trigger>; EVENT_KINDS] = std::array::from_fn(|_| triggers.clone());

@@ -1,11 +1,9 @@
 //! Commands: splitting into words, and mistakes with placeholders.
 
+use super::diagnostics::Bad;
 use super::suggest;
-use super::value::Bad;
-use crate::template::{Placeholder, Template};
-
-/// Programs whose `-c` takes code.
-const SHELLS: [&[u8]; 7] = [b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh"];
+use crate::script::evaluated::{self, Argument};
+use crate::template::{Placeholder, Template, Value};
 
 /// Words that do something in a shell and nothing without one.
 const SHELL_OPERATORS: [&[u8]; 9] = [b"|", b"||", b"&", b"&&", b";", b">", b">>", b"<", b"2>&1"];
@@ -18,29 +16,40 @@ pub fn split(text: &[u8]) -> Result<Vec<Template>, Bad> {
     match words.first() {
         None => Err(Bad::whole(text, "the command is empty")),
         Some(program) if program.is_empty() => Err(Bad::whole(text, "the program's name is empty")),
-        // The shell may stand behind another program, such as env or nice.
-        Some(_) if (0..words.len()).any(|at| is_shell(&words[at]) && makes_code(&words[at + 1..])) => {
-            Err(Bad::whole(
-                text,
-                "a file name would become shell code here: use type = shell, or give the placeholder as \
-             an argument behind the code, where it is \"$1\"",
-            ))
+        Some(_) if !evaluated::code(&arguments(&words)).is_empty() => {
+            Err(Bad::whole(text, evaluated::EXEC_CODE))
         }
         Some(_) => Ok(words.iter().map(|word| Template::parse(word)).collect()),
     }
 }
 
-fn is_shell(program: &[u8]) -> bool {
-    let name = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    SHELLS.contains(&name)
+fn arguments(words: &[Vec<u8>]) -> Vec<Argument> {
+    let argument = |word: &Vec<u8>| {
+        let values = || Template::parse(word).values().collect::<Vec<_>>().into_iter();
+        let has = |wanted: fn(&Value) -> bool| values().any(|value| wanted(&value));
+        Argument {
+            text: word.clone(),
+            begins_with_value: Value::at(word).is_some(),
+            has_value: has(|value| !value.placeholder.is_number()),
+            has_raw_value: has(|value| !value.placeholder.is_number() && !value.quoted),
+            found: 0..0,
+        }
+    };
+    words.iter().map(argument).collect()
 }
 
-/// Whether a placeholder stands in the word behind `-c`, which a shell reads as code.
-fn makes_code(arguments: &[Vec<u8>]) -> bool {
-    let is_code_next =
-        |word: &[u8]| word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'c');
-    let code = arguments.iter().position(|word| is_code_next(word)).and_then(|at| arguments.get(at + 1));
-    code.is_some_and(|code| Template::parse(code).literal().is_none())
+/// Placeholders of an exec command that another machine's shell would read.
+pub fn remote_placeholders(text: &[u8]) -> Option<Bad> {
+    let words = split_words(text).ok()?;
+    let words = arguments(&words);
+    let mut remote = evaluated::remote(&words);
+    let text_of = &remote.next()?.text;
+    let mut names = (0..text_of.len()).filter_map(|at| {
+        let (value, len) = Value::at(&text_of[at..])?;
+        (!value.quoted && !value.placeholder.is_number()).then(|| &text_of[at..at + len])
+    });
+    let name = names.next()?;
+    Some(Bad::whole(text, evaluated::remote_warning(&String::from_utf8_lossy(name))))
 }
 
 fn split_words(text: &[u8]) -> Result<Vec<Vec<u8>>, Bad> {
@@ -115,7 +124,7 @@ const GUESSES: [(&str, &str); 8] = [
 /// Placeholders that do not exist but look like one that does, such as `{pathnam}`. Other braces
 /// are left alone: `${HOME}`, awk's `{print}`.
 pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
-    let names = Placeholder::ALL.map(|(_, name)| name.trim_matches(['{', '}']));
+    let names = Placeholder::ALL.map(|(_, name)| name);
     let mut found = Vec::new();
     for (open, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
         let body = &text[open + 1..];
@@ -125,14 +134,17 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
         };
         let word = &body[..len];
         let known = names.iter().any(|name| name.as_bytes() == word);
-        if body[len] != b'}' || known || text[..open].ends_with(b"$") {
+        let suffix = if body[len..].starts_with(b"@Q") { "@Q" } else { "" };
+        let end = len + suffix.len();
+        if body.get(end) != Some(&b'}') || known || text[..open].ends_with(b"$") {
             continue;
         }
         let guess = GUESSES.iter().find(|(guess, _)| guess.as_bytes() == word).map(|(_, meant)| *meant);
         if let Some(meant) = guess.or_else(|| suggest::nearest(word, names)) {
             let word = String::from_utf8_lossy(word);
-            let message = format!("{{{word}}} is not a placeholder, did you mean {{{meant}}}?");
-            found.push(Bad { message, range: open..open + len + 2 });
+            let message =
+                format!("{{{word}{suffix}}} is not a placeholder, did you mean {{{meant}{suffix}}}?");
+            found.push(Bad { message, range: open..open + end + 2 });
         }
     }
     found
@@ -142,141 +154,13 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
 pub fn placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
     for at in 0..text.len() {
-        let named = Placeholder::ALL.iter().find(|(_, name)| text[at..].starts_with(name.as_bytes()));
-        if let Some((_, name)) = named {
+        if let Some((_, len)) = Value::at(&text[at..]) {
+            let name = String::from_utf8_lossy(&text[at..at + len]);
             let message = format!("{name} has no value here: a worker gets its tasks on standard input");
-            found.push(Bad { message, range: at..at + name.len() });
+            found.push(Bad { message, range: at..at + len });
         }
     }
     found
-}
-
-/// Placeholders of a shell command that stand where quoting cannot protect their values: a file
-/// called `$(id)` or `` `id` `` could run a command there. Each value is quoted with single quotes,
-/// which is safe wherever sh reads a word, and only there.
-pub fn unsafe_placeholders(text: &[u8]) -> Vec<Bad> {
-    let mut found = Vec::new();
-    let mut nesting = vec![Nesting::Plain];
-    let (mut comment, mut unclear) = (false, None);
-    let mut at = 0;
-    while at < text.len() {
-        let rest = &text[at..];
-        let top = nesting.last().copied().unwrap_or(Nesting::Plain);
-        if let Some((_, name)) = Placeholder::ALL.iter().find(|(_, name)| rest.starts_with(name.as_bytes())) {
-            let before = at.checked_sub(1).map(|before| text[before]);
-            if let Some(reason) = unclear.or_else(|| danger(&nesting, comment, before)) {
-                found.push(Bad { message: format!("{name} {reason}"), range: at..at + name.len() });
-            }
-            at += name.len();
-            continue;
-        }
-        let quoted = matches!(top, Nesting::Single | Nesting::Double | Nesting::Brace);
-        comment = (comment || !quoted && comment_starts(text, at)) && text[at] != b'\n';
-        if comment {
-            // Quotes are text here.
-            at += 1;
-            continue;
-        }
-        unclear = unclear.or_else(|| what_hides_quotes(top, rest));
-        at += step(&mut nesting, top, rest);
-    }
-    found
-}
-
-/// Why a value is not safe at this place of a shell command.
-fn danger(nesting: &[Nesting], comment: bool, before: Option<u8>) -> Option<&'static str> {
-    let top = nesting.last().copied().unwrap_or(Nesting::Plain);
-    if comment {
-        Some("in a comment is not safe: a name may hold a newline, which ends the comment")
-    } else if nesting.contains(&Nesting::Backtick) {
-        Some("between backquotes is not safe: use $( ) instead of them")
-    } else if matches!(top, Nesting::Single | Nesting::Double | Nesting::Brace) {
-        Some("is quoted already: take away the quotes around it")
-    } else if top == Nesting::Arithmetic {
-        Some("in an arithmetic expression is not safe")
-    } else if matches!(before, Some(b'\\' | b'$')) {
-        Some("behind a backslash or dollar sign is not safe: those change the quotes of its value")
-    } else {
-        None
-    }
-}
-
-/// Why nothing behind this place is safe: quotes are text there, or shells do not agree where they
-/// end, so that a value may stand between quotes in one of them.
-fn what_hides_quotes(top: Nesting, rest: &[u8]) -> Option<&'static str> {
-    match (top, rest) {
-        (Nesting::Brace, [b'"' | b'\'' | b'\\', ..]) => {
-            Some("behind quotes within a quoted ${ } is not safe: shells read those differently")
-        }
-        (Nesting::Single | Nesting::Double | Nesting::Brace, _) | (_, [b'<', b'<', b'<', ..]) => None,
-        (_, [b'<', b'<', ..]) => Some("behind << is not safe: a here-document knows no quotes"),
-        (_, [b'$', b'\'', ..]) => Some("behind $' is not safe: shells read that differently"),
-        (_, [b'$', b'[', ..]) => Some("behind $[ is not safe: shells read that differently"),
-        _ => None,
-    }
-}
-
-/// What a byte of a shell command stands in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Nesting {
-    Plain,
-    Single,
-    Double,
-    /// `${ }` between double quotes.
-    Brace,
-    Parenthesis,
-    Backtick,
-    Arithmetic,
-}
-
-/// Reads one token and returns its length.
-fn step(nesting: &mut Vec<Nesting>, top: Nesting, rest: &[u8]) -> usize {
-    use Nesting::{Arithmetic, Backtick, Brace, Double, Parenthesis, Plain, Single};
-    match (top, rest) {
-        (Arithmetic, [b')', b')', ..]) => {
-            nesting.pop();
-            return 2;
-        }
-        (Single, [b'\'', ..])
-        | (Double, [b'"', ..])
-        | (Brace, [b'}', ..])
-        | (Parenthesis, [b')', ..])
-        | (Backtick, [b'`', ..]) => {
-            nesting.pop();
-        }
-        (Single, _) => {}
-        (_, [b'<', b'<', b'<', ..]) => return 3,
-        // What is escaped is text, unless it is a placeholder, which is looked at by itself.
-        (_, [b'\\', b'{', ..]) => {}
-        (_, [b'\\', ..]) => return 2,
-        (_, [b'$', b'(', b'(', ..]) => {
-            nesting.push(Arithmetic);
-            return 3;
-        }
-        (_, [b'$', b'(', ..]) => {
-            nesting.push(Parenthesis);
-            return 2;
-        }
-        (Double | Brace, [b'$', b'{', ..]) => {
-            nesting.push(Brace);
-            return 2;
-        }
-        // In sh a subshell in a subshell, elsewhere an expression, whose names are evaluated.
-        (Plain | Parenthesis | Backtick, [b'(', b'(', ..]) => {
-            nesting.push(Arithmetic);
-            return 2;
-        }
-        (_, [b'`', ..]) => nesting.push(Backtick),
-        (Plain | Parenthesis | Backtick, [b'\'', ..]) => nesting.push(Single),
-        (Plain | Parenthesis | Backtick, [b'"', ..]) => nesting.push(Double),
-        (Plain | Parenthesis | Backtick | Arithmetic, [b'(', ..]) => nesting.push(Parenthesis),
-        _ => {}
-    }
-    1
-}
-
-fn comment_starts(text: &[u8], at: usize) -> bool {
-    text[at] == b'#' && (at == 0 || b" \t;&|(".contains(&text[at - 1]))
 }
 
 /// The first shell operator in the command of an exec scheduler, which starts no shell. One that
@@ -361,8 +245,10 @@ mod tests {
             kind: crate::event::EventKind::Create,
             path: b"/a b/c d",
             src_path: b"",
+            rel_path: b"c d",
             task_id: 1,
             is_dir: false,
+            attempt: 1,
         };
         let filled: Vec<_> = words.iter().map(|word| word.fill(&values)).collect();
         assert_eq!(filled, [b"cp".as_slice(), b"/a b/c d", b"to c d"]);
@@ -378,73 +264,62 @@ mod tests {
         check("a {pathnam}", &[("{pathnam}", "{pathnam} is not a placeholder, did you mean {pathname}?")]);
         check("a {path}", &[("{path}", "{path} is not a placeholder, did you mean {pathname}?")]);
         check("a {Pathname}", &[("{Pathname}", "{Pathname} is not a placeholder, did you mean {pathname}?")]);
-        check("a {pathname} ${pathnam} {print} {x {pathnam", &[]);
-    }
-
-    #[test]
-    fn placeholders_where_quoting_does_not_help_are_found() {
-        let count = |text: &str| unsafe_placeholders(text.as_bytes()).len();
-        let cases = [
-            ("a {pathname}", 0),
-            ("a \"{pathname}\"", 1),
-            ("a '{pathname}' {pathname}", 1),
-            ("a \"$(basename {pathname})\"", 0),
-            ("a `basename {pathname}`", 1),
-            ("a \"`basename {pathname}`\"", 1),
-            ("a \"$(echo \"{pathname}\")\"", 1),
-            ("a \"x\"{pathname}'y'", 0),
-            ("a \\\"{pathname}", 0),
-            ("a \\{pathname}", 1),
-            ("a \\\\{pathname}", 1),
-            ("a ${pathname}", 1),
-            ("a $(({task_id} + 1))", 1),
-            ("a $(( (1) )) {pathname}", 0),
-            ("(a \"b\" {pathname}) '{filename}'", 1),
-            ("a {pathname} # don't {pathname} {filename}", 2),
-            ("a x#{pathname}", 0),
-            ("cat <<E\n{pathname}\nE", 1),
-            ("a=$(cat <<'E'\n{pathname}\nE\n)", 1),
-            ("cat <<< {pathname}", 0),
-            ("a # b\nc {pathname}", 0),
-            ("echo '<<' {pathname}", 0),
-            ("a \"${x:-{pathname}}\"", 1),
-            ("a \"${x:-\"{pathname}\"}\"", 1),
-            ("a \"${x:-\"}\"} {pathname}\"", 1),
-            ("a \"${x:-$(basename {pathname})}\" {pathname}", 0),
-            ("a \"${x:-${y}}\" {pathname} ${z#\"b\"} {pathname}", 0),
-            ("a \"${x:-${y}\" {pathname}", 1),
-            ("a $'it\\'s' {pathname} 'b'", 1),
-            ("a \"$'\" {pathname}", 0),
-            ("a $[{task_id}]", 1),
-            ("((x = {filename}))", 1),
-            ("(a; (b {pathname}))", 0),
-            ("# it's\na '{pathname}'", 1),
-            ("# it's\na {pathname}", 0),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(count(text), expected, "{text}");
-        }
-        let bad = unsafe_placeholders(b"a '{pathname}'").remove(0);
-        assert_eq!(bad.message, "{pathname} is quoted already: take away the quotes around it");
-        assert_eq!(bad.range, 3..13);
+        let message = "{pathnam@Q} is not a placeholder, did you mean {pathname@Q}?";
+        check("a {pathnam@Q}", &[("{pathnam@Q}", message)]);
+        check("a {pathname} {pathname@Q} ${pathnam} {print} {x {pathnam", &[]);
     }
 
     #[test]
     fn code_for_a_shell_holds_no_placeholder() {
-        let message = "a file name would become shell code here: use type = shell, or give the placeholder \
-                       as an argument behind the code, where it is \"$1\"";
         for text in [
             "sh -c 'wc {pathname}'",
             "/bin/bash -ec {pathname}",
             "dash -e -c \"cat {filename}\"",
+            "bash -c -e {pathname}",
+            "bash -c +x -- {pathname}",
+            "bash -o errexit -c {pathname}",
+            "bash --rcfile /x -c {pathname}",
+            "bash -O extglob -c{pathname}",
             "env X=1 sh -c {filename}",
+            "env -S 'sh -c {filename}'",
+            "nice -n 5 timeout 3 sh -c {filename}",
+            "busybox sh -c {filename}",
+            "sudo -u x zsh -c {filename@Q}",
+            "su nobody -s /bin/sh -c {filename}",
+            "flock /lock -c 'wc {pathname}'",
+            "python3.11 -Ic \"print('{filename}')\"",
+            "perl -ne {filename}",
+            "perl -e{filename}",
+            "awk '/{filename}/' x",
+            "sed -i s/x/{filename}/ x",
+            "find /x -exec sh -c 'wc {}; echo {filename}' ;",
         ] {
-            refuse(text, message, text);
+            refuse(text, evaluated::EXEC_CODE, text);
         }
-        for text in
-            ["sh -c 'wc \"$1\"' sh {pathname}", "sh {pathname}", "gcc -c {pathname}", "sh --cc {pathname}"]
-        {
+        for text in [
+            "sh -c 'wc \"$1\"' sh {pathname}",
+            "sh -c 'echo {task_id}'",
+            "sh {pathname}",
+            "bash -o errexit {pathname}",
+            "gcc -c {pathname}",
+            "sh --cc {pathname}",
+            "su nobody -s /bin/sh -c 'wc \"$1\"' sh {pathname}",
+            "flock /lock wc -c {pathname}",
+            "awk -v x={filename} '{print x}' {pathname}",
+            "ssh host rm {pathname}",
+        ] {
             assert!(split(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_machine_reads_its_command_again() {
+        let bad = remote_placeholders(b"ssh host rm -- {pathname}").unwrap();
+        assert!(bad.message.contains("write {pathname@Q}"), "{}", bad.message);
+        for text in
+            ["ssh host rm -- {pathname@Q}", "rsync -e ssh {pathname} host:", "ssh host echo {task_id}"]
+        {
+            assert_eq!(remote_placeholders(text.as_bytes()), None, "{text}");
         }
     }
 
@@ -463,7 +338,7 @@ mod tests {
         fn any_bytes_are_judged(text in prop::collection::vec(
             prop::sample::select(b"'\"\\ $()`#{}pathnme_\xff\t".as_slice()), 0..60)
         ) {
-            for bad in misspelled_placeholders(&text).into_iter().chain(unsafe_placeholders(&text)) {
+            for bad in misspelled_placeholders(&text).into_iter().chain(remote_placeholders(&text)) {
                 prop_assert!(bad.range.end <= text.len());
             }
             let _ = split(&text);

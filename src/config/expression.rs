@@ -8,14 +8,16 @@ use std::ops::Range;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::value::Bad;
+use super::diagnostics::Bad;
 
 /// Compiled size of one expression: ten times what a long list of alternatives needs, and small
 /// enough for a router.
-const SIZE_MAX: usize = 1 << 20;
+pub const SIZE_MAX: usize = 1 << 20;
 
-/// Cache of one expression while it matches; a full cache only makes it slower.
-const CACHE_MAX: usize = 1 << 20;
+/// Cache of one expression, or set of them, while it matches. It grows with what is matched, up to this.
+/// Of an expression that is as large as it may be, the automaton needs two and a half times its size;
+/// without room for that the engine goes without it, which is a thousand times slower.
+pub const CACHE_MAX: usize = 4 << 20;
 
 /// Compiles an expression.
 ///
@@ -31,6 +33,11 @@ pub fn compile(text: &[u8]) -> Result<Regex, Bad> {
         .map_err(|error| refusal(text, &translated, &error))
 }
 
+/// The text that [`compile`] gives to the engine.
+pub fn anchored(text: &[u8]) -> Result<String, Bad> {
+    compile(text).map(|regex| regex.as_str().to_owned())
+}
+
 /// Compiles an expression that may match anywhere, as Python's `re.sub` looks for it.
 pub fn compile_anywhere(text: &[u8]) -> Result<Regex, Bad> {
     let translated = translate(text);
@@ -38,9 +45,9 @@ pub fn compile_anywhere(text: &[u8]) -> Result<Regex, Bad> {
 }
 
 /// What is inside an expression that [`compile`] has anchored.
-pub fn shown(regex: &Regex) -> &str {
-    let inner = regex.as_str().strip_prefix(r"\A(?:").and_then(|inner| inner.strip_suffix(')'));
-    inner.unwrap_or(regex.as_str())
+pub fn shown(anchored: &str) -> &str {
+    let inner = anchored.strip_prefix(r"\A(?:").and_then(|inner| inner.strip_suffix(')'));
+    inner.map_or(anchored, |inner| inner.strip_suffix('\n').unwrap_or(inner))
 }
 
 fn build(pattern: &str) -> Result<Regex, regex::Error> {

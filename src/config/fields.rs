@@ -2,12 +2,19 @@
 //!
 //! Invariant: a [`Fields`] holds only keys that its section knows and that are built, each once. An
 //! error in a value is reported by the getter that reads it, so every key is read exactly once.
+//!
+//! The getters take the name of a key. A name that the schema does not list for the section, and a
+//! getter that does not fit the key's kind of value, are mistakes of this program: they panic, because a
+//! default in their place would look like a setting of the user. The first test that builds such a
+//! section fails.
 
-use super::diagnostics::{Diagnostics, Span, escape, quoted};
+use std::collections::HashMap;
+
+use super::diagnostics::{Bad, Diagnostics, Span, quoted};
 use super::ini::{self, Text};
 use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
-use super::suggest;
-use super::value::{self, Bad};
+use super::value::{self, report};
+use crate::quote::plain;
 use crate::types::Millis;
 
 /// One section that the schema knows.
@@ -37,12 +44,14 @@ struct Field {
 /// `[daemon]`. A named section stands once in all of them.
 pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
     let mut all: Vec<Fields> = Vec::new();
+    let mut known: HashMap<(&str, String), usize> = HashMap::new();
     for section in sections {
         let Some(mut fields) = Fields::new(section, out) else { continue };
         for entry in &section.entries {
             fields.add_entry(entry, out);
         }
-        match all.iter_mut().find(|known| known.is_same(&fields)) {
+        let first = *known.entry((fields.section.word, fields.name.clone())).or_insert(all.len());
+        match all.get_mut(first) {
             Some(first) if first.name.is_empty() && first.header.file != fields.header.file => {
                 first.merge(fields, out);
                 continue;
@@ -65,7 +74,7 @@ impl Fields {
     fn new(section: &ini::Section, out: &mut Diagnostics) -> Option<Self> {
         let word = &section.kind.bytes;
         let Some(known) = Section::find(word) else {
-            let hint = suggest::hint(word, SECTIONS.iter().map(|section| section.word));
+            let hint = out.hint(word, SECTIONS.iter().map(|section| section.word));
             out.error(section.kind.span, format!("unknown section {}{hint}", quoted(word)));
             return None;
         };
@@ -93,21 +102,17 @@ impl Fields {
         Self { section, name: name.to_owned(), header, fields: Vec::new() }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.section.kind == other.section.kind && self.name == other.name
-    }
-
     /// `[kind name]`
     #[must_use]
     pub fn title(&self) -> String {
         let blank = if self.name.is_empty() { "" } else { " " };
-        format!("[{}{blank}{}]", self.section.word, escape(self.name.as_bytes()))
+        format!("[{}{blank}{}]", self.section.word, plain(self.name.as_bytes()))
     }
 
     fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
         let (word, at) = (&entry.key.bytes, entry.key.span);
         let Some(key) = self.section.key(word) else {
-            let hint = suggest::hint(word, self.section.keys.iter().map(|key| key.name));
+            let hint = out.hint(word, self.section.keys.iter().map(|key| key.name));
             out.error(at, format!("unknown key {} in [{}]{hint}", quoted(word), self.section.word));
             return;
         };
@@ -170,7 +175,8 @@ impl Fields {
 
     fn check_required(&self, out: &mut Diagnostics) {
         let chooser = if self.section.kind == Kind::Rule { "action" } else { "type" };
-        let of_type = self.items(chooser).first().map(|item| item.bytes.as_slice());
+        let of_type =
+            self.field(chooser).and_then(|field| field.items.first()).map(|item| item.bytes.as_slice());
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
         // With a type that does not exist, nothing belongs to it.
@@ -193,13 +199,23 @@ impl Fields {
     /// Where a key stands; without it, the header.
     #[must_use]
     pub fn place(&self, name: &str) -> Span {
-        self.field(name).map_or(self.header, |field| field.at)
+        self.field(self.key(name).name).map_or(self.header, |field| field.at)
     }
 
     /// Whether the key stands there at all, with a value or without.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.field(name).is_some()
+        self.field(self.key(name).name).is_some()
+    }
+
+    /// The key of the schema with this name.
+    #[expect(
+        clippy::panic,
+        reason = "a key that the schema lacks is a mistake of this program: every test ends"
+    )]
+    fn key(&self, name: &str) -> &'static Key {
+        let key = self.section.key(name.as_bytes());
+        key.unwrap_or_else(|| panic!("the schema lists no key {name} for [{}]", self.section.word))
     }
 
     fn field(&self, name: &str) -> Option<&Field> {
@@ -209,7 +225,7 @@ impl Fields {
     /// The values of a key, unread.
     #[must_use]
     pub fn items(&self, name: &str) -> &[Text] {
-        self.field(name).map_or(&[], |field| &field.items)
+        self.field(self.key(name).name).map_or(&[], |field| &field.items)
     }
 
     /// Reads every item of a list key; bad ones are reported and left out.
@@ -232,65 +248,96 @@ impl Fields {
         self.items(name).first().and_then(|item| report(item, parse(&item.bytes), out))
     }
 
-    /// Reads one value or else the default of the schema.
+    /// Reads one value or else the default of the schema. `parse` gets the kind of value that the key
+    /// takes; `None` from it: the getter is for another kind.
+    #[expect(
+        clippy::panic,
+        reason = "a getter for another kind is a mistake of this program: every test ends"
+    )]
     fn one_or_default<T: Default>(
         &self,
         name: &str,
         out: &mut Diagnostics,
-        parse: impl Fn(&Value, &[u8]) -> Result<T, Bad>,
+        parse: impl Fn(Value, &[u8]) -> Option<Result<T, Bad>>,
     ) -> T {
-        let Some(key) = self.section.key(name.as_bytes()) else { return T::default() };
+        let key = self.key(name);
+        let judge = |text: &[u8]| {
+            parse(key.value, text).unwrap_or_else(|| panic!("{name} takes a value of another kind: {key:?}"))
+        };
         let value = match self.items(name).first() {
-            Some(item) => report(item, parse(&key.value, &item.bytes), out),
-            None => parse(&key.value, key.default.as_bytes()).ok(),
+            Some(item) => report(item, judge(&item.bytes), out),
+            None => judge(key.default.as_bytes()).ok(),
         };
         value.unwrap_or_default()
     }
 
     /// A yes or no.
     pub fn flag(&self, name: &str, out: &mut Diagnostics) -> bool {
-        self.one_or_default(name, out, |_, text| value::flag(text))
+        self.one_or_default(name, out, |kind, text| {
+            let Value::Flag = kind else { return None };
+            Some(value::flag(text))
+        })
     }
 
     /// A duration.
     pub fn duration(&self, name: &str, out: &mut Diagnostics) -> Millis {
-        self.one_or_default(name, out, |_, text| value::duration(text))
+        self.one_or_default(name, out, |kind, text| {
+            let Value::Duration = kind else { return None };
+            Some(value::duration(text))
+        })
     }
 
     /// A number within the bounds of the schema.
     pub fn number<T: TryFrom<i64> + Default>(&self, name: &str, out: &mut Diagnostics) -> T {
         self.one_or_default(name, out, |kind, text| {
-            let (min, max) = if let Value::Number { min, max } = kind { (*min, *max) } else { (0, 0) };
-            let number = value::number(text, min, max)?;
-            T::try_from(number).map_err(|_| Bad::whole(text, "out of range"))
+            let Value::Number { min, max } = kind else { return None };
+            let narrow = |number| T::try_from(number).map_err(|_| Bad::whole(text, "out of range"));
+            Some(value::number(text, min, max).and_then(narrow))
         })
     }
 
     /// An octal number within the bound of the schema; `None` when it is not set.
     pub fn mode(&self, name: &str, out: &mut Diagnostics) -> Option<u32> {
         self.one_or_default(name, out, |kind, text| {
-            let max = if let Value::Mode { max } = kind { *max } else { 0 };
-            value::mode(text, max).map(Some)
+            let Value::Mode { max } = kind else { return None };
+            Some(value::mode(text, max).map(Some))
         })
     }
 
     /// One of the words that the schema knows.
     pub fn choice(&self, name: &str, out: &mut Diagnostics) -> &'static str {
         self.one_or_default(name, out, |kind, text| {
-            let choices = if let Value::Choice(choices) = kind { *choices } else { &[] };
-            value::choice(text, choices)
+            let Value::Choice(choices) = kind else { return None };
+            Some(value::choice(text, choices))
         })
     }
-}
-
-/// Turns a bad item into an error.
-pub fn report<T>(item: &Text, result: Result<T, Bad>, out: &mut Diagnostics) -> Option<T> {
-    result.map_err(|bad| out.error(item.span.part(bad.range), bad.message)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn empty(word: &str) -> Fields {
+        Fields::empty(Section::find(word.as_bytes()).unwrap(), "")
+    }
+
+    #[test]
+    #[should_panic(expected = "the schema lists no key dealy for [scheduler]")]
+    fn a_misspelt_key_gives_no_default() {
+        empty("scheduler").duration("dealy", &mut Diagnostics::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "the schema lists no key delay for [watch]")]
+    fn a_key_of_another_section_gives_no_items() {
+        let _ = empty("watch").items("delay");
+    }
+
+    #[test]
+    #[should_panic(expected = "delay takes a value of another kind")]
+    fn a_getter_of_another_kind_gives_no_default() {
+        empty("scheduler").flag("delay", &mut Diagnostics::default());
+    }
 
     #[test]
     fn every_default_of_the_schema_is_valid() {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::build::default_daemon;
 use super::command;
-use super::diagnostics::{Diagnostics, Span, quoted};
+use super::diagnostics::{Bad, Diagnostics, Span, quoted};
+use super::filter::Filters;
 use super::load::Loaded;
 use super::suggest;
-use super::value::{self, Bad};
+use super::value;
 use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
 use crate::event::EventKind;
 use crate::pattern::PathPattern;
 use crate::record::LogLevels;
-use crate::template::Template;
+use crate::script::Script;
 use crate::types::Millis;
 
 /// Name of the one scheduler, event map and watch, and with it of their log.
@@ -79,13 +80,13 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             auto_add: inline.recursive,
             rescan_ms: 0,
             catch_up: false,
-            exclude: Vec::new(),
+            exclude: Filters::default(),
         }],
     };
     Ok(Loaded { config, warnings: options.out })
 }
 
-fn scheduler(cmd: Template, delay_ms: Millis) -> Scheduler {
+fn scheduler(cmd: Script, delay_ms: Millis) -> Scheduler {
     Scheduler {
         name: NAME.into(),
         logname: NAME.into(),
@@ -131,7 +132,7 @@ impl Options {
         Span { file, start: 0, end: text.len() }
     }
 
-    fn command(&mut self, text: &[u8]) -> Template {
+    fn command(&mut self, text: &[u8]) -> Script {
         if text.trim_ascii().is_empty() {
             self.read("-x", text, |text| Err::<(), _>(Bad::whole(text, "the command is empty")));
         }
@@ -140,11 +141,12 @@ impl Options {
             let span = self.span("-x", text).part(bad.range);
             self.out.warning(span, bad.message);
         }
-        for bad in command::unsafe_placeholders(text) {
-            let span = self.span("-x", text).part(bad.range);
-            self.out.error(span, bad.message);
+        let (script, remarks) = Script::parse(text);
+        for remark in remarks {
+            let span = self.span("-x", text);
+            self.out.remark(span, remark);
         }
-        Template::parse(text)
+        script
     }
 }
 
@@ -215,7 +217,8 @@ mod tests {
         assert_eq!(warnings.iter().count(), 1);
         refuse(
             &Inline { command: b"echo '{pathname}'".to_vec(), ..inline() },
-            "-x:1:7: error: {pathname} is quoted already: take away the quotes around it",
+            "-x:1:7: error: {pathname} stands between single quotes, where sh takes everything as it is written: \
+             use double quotes or none",
         );
     }
 }

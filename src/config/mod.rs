@@ -3,11 +3,11 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `load` (files and includes), `build` and `rules` (sections to
-//! [`Config`]), `usage` (warnings about
-//! the whole), `inline` (a configuration from options, without a file).
+//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `trust` and `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
+//! the whole), `load` (the way through all of them), `inline` (a configuration from options, without a
+//! file).
 //!
-//! Nothing here touches the filesystem or the user database: `load` asks a [`load::Host`] for them.
+//! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
 //! The invariant: a `Config` that was returned is complete and valid; every index in it points to
 //! something.
 
@@ -16,12 +16,17 @@ mod command;
 pub mod diagnostics;
 mod expression;
 mod fields;
+pub mod filter;
+pub mod host;
 pub mod ini;
 pub mod inline;
 pub mod load;
+mod names;
+mod reader;
 mod rules;
 pub mod schema;
 pub mod suggest;
+pub mod trust;
 mod usage;
 mod value;
 
@@ -31,11 +36,13 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
+use self::filter::Filters;
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::quote::Quoted;
 use crate::record::{Level, LogLevels, LogName};
 use crate::replacement::Replacement;
+use crate::script::Script;
 use crate::template::Template;
 use crate::types::{Identity, Millis};
 
@@ -73,8 +80,8 @@ pub struct Syslog {
     pub address: Address,
     /// The least that is sent.
     pub level: Level,
-    /// The number of the facility (RFC 3164, section 4.1.1).
-    pub facility: u8,
+    /// The name of the facility (RFC 3164, section 4.1.1).
+    pub facility: &'static str,
 }
 
 impl Syslog {
@@ -171,10 +178,10 @@ pub enum WhileRunning {
 /// What a task does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// `/bin/sh -c`, placeholders quoted for sh.
+    /// `/bin/sh -c`.
     Shell {
         /// The command line.
-        cmd: Template,
+        cmd: Script,
         /// How the child is set up.
         run: Run,
     },
@@ -359,7 +366,7 @@ impl EventMap {
 }
 
 /// One item of an event map's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// Schedule or re-schedule a task.
     Schedule(usize),
@@ -388,20 +395,19 @@ pub struct Watch {
     pub catch_up: bool,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.
-    pub exclude: Vec<Regex>,
+    pub exclude: Filters,
 }
 
 impl Watch {
     /// Whether the exclude filter names this path.
     #[must_use]
     pub fn excludes(&self, path: &[u8]) -> bool {
-        self.excluded_by(path).is_some()
+        self.exclude.matches(path)
     }
 
     /// The exclude filter that names this path.
     #[must_use]
     pub fn excluded_by(&self, path: &[u8]) -> Option<&str> {
-        let filter = self.exclude.iter().find(|regex| regex.is_match(path))?;
-        Some(expression::shown(filter))
+        self.exclude.find(path)
     }
 }

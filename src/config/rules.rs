@@ -1,24 +1,48 @@
 //! `[rule NAME]` and the `rules` of a files scheduler.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::build::look_up;
-use super::diagnostics::quoted;
+use super::diagnostics::{Bad, Diagnostics, quoted};
 use super::expression;
-use super::fields::{Fields, report};
+use super::fields::Fields;
 use super::ini::{Text, words};
-use super::load::Reader;
+use super::names::Names;
+use super::reader::Reader;
 use super::suggest;
-use super::value::Bad;
+use super::value::{look_up, report};
 use super::{FileAction, Rule};
 use crate::replacement::{BadReplacement, Replacement};
 
-/// A rule by its name; without the rule when something in it is wrong, which is reported.
-pub type Named = (String, Option<Arc<Rule>>);
+/// All rules, by their names.
+pub struct Rules<'a> {
+    names: Names<'a>,
+    /// `None`: something in the rule is wrong, which is reported.
+    built: Vec<Option<Arc<Rule>>>,
+}
 
-/// A rule. `None`: something in it is wrong, which is reported.
-pub fn rule(fields: &Fields, reader: &mut Reader<'_>) -> Named {
-    (fields.name.clone(), build(fields, reader).map(Arc::new))
+impl<'a> Rules<'a> {
+    /// From the sections of all rules.
+    pub fn new(sections: impl Iterator<Item = &'a Fields> + Clone, reader: &mut Reader<'_>) -> Self {
+        let names = Names::new(sections.clone().map(|fields| fields.name.as_str()));
+        Self { names, built: sections.map(|fields| build(fields, reader).map(Arc::new)).collect() }
+    }
+
+    /// The rules that a scheduler names, in their order.
+    pub fn of_scheduler(&self, fields: &Fields, reader: &mut Reader<'_>) -> Vec<Arc<Rule>> {
+        let out = &mut reader.out;
+        let mut found: Vec<Arc<Rule>> = Vec::new();
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for item in fields.items("rules").iter().flat_map(words) {
+            if !seen.insert(item.bytes.clone()) {
+                out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
+                continue;
+            }
+            let place = report(&item, self.names.find(&item.bytes, "rule"), out);
+            found.extend(place.and_then(|place| self.built[place].clone()));
+        }
+        found
+    }
 }
 
 fn build(fields: &Fields, reader: &mut Reader<'_>) -> Option<Rule> {
@@ -65,10 +89,11 @@ fn owner(fields: &Fields, key: &str, reader: &mut Reader<'_>) -> Option<u32> {
         return None;
     }
     if key == "group" {
-        return look_up(item, "group", &item.bytes, |name| host.group(name), out);
+        return report(item, look_up(&item.bytes, "group", &item.bytes, |name| host.group(name)), out);
     }
     // A number is enough, whatever group its user is in.
-    look_up(item, "user", &item.bytes, |name| host.user(name, Some(0)), out).map(|identity| identity.uid)
+    let found = look_up(&item.bytes, "user", &item.bytes, |name| host.user(name, Some(0)));
+    report(item, found, out).map(|identity| identity.uid)
 }
 
 fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
@@ -80,7 +105,7 @@ fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
 }
 
 /// Where a destination can be must be plain to whoever reads the configuration.
-fn check_fixed(dst: &Replacement, item: &Text, out: &mut super::diagnostics::Diagnostics) {
+fn check_fixed(dst: &Replacement, item: &Text, out: &mut Diagnostics) {
     let has_dots = |path: &[u8]| path.split(|&byte| byte == b'/').any(|name| name == b"." || name == b"..");
     match dst.fixed() {
         Some(b"") => out.warning(
@@ -100,25 +125,4 @@ fn check_fixed(dst: &Replacement, item: &Text, out: &mut super::diagnostics::Dia
     if item.bytes.windows(2).any(is_group) {
         out.warning(item.span, "a group is written \\1 or \\g<NAME>; $ is only a character");
     }
-}
-
-/// The rules that a scheduler names, in their order.
-pub fn of_scheduler(fields: &Fields, rules: &[Named], reader: &mut Reader<'_>) -> Vec<Arc<Rule>> {
-    let out = &mut reader.out;
-    let mut found: Vec<Arc<Rule>> = Vec::new();
-    let mut seen: Vec<Vec<u8>> = Vec::new();
-    for item in fields.items("rules").iter().flat_map(words) {
-        if seen.contains(&item.bytes) {
-            out.error(item.span, format!("{} stands here twice", quoted(&item.bytes)));
-            continue;
-        }
-        seen.push(item.bytes.clone());
-        let known = rules.iter().find(|(name, _)| name.as_bytes() == item.bytes);
-        let resolved = known.ok_or_else(|| {
-            let hint = suggest::hint(&item.bytes, rules.iter().map(|(name, _)| name.as_str()));
-            Bad::whole(&item.bytes, format!("there is no rule {}{hint}", quoted(&item.bytes)))
-        });
-        found.extend(report(&item, resolved, out).and_then(|(_, rule)| rule.clone()));
-    }
-    found
 }

@@ -313,7 +313,7 @@ const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
     keys
 };
 
-/// In the order of their numbers (RFC 3164, section 4.1.1), except that `local0` is 16.
+/// The facilities of RFC 3164, section 4.1.1, that programs use, by the names of `syslog.conf(5)`.
 const FACILITY: Value = Value::Choice(&[
     now("kern"),
     now("user"),
@@ -336,14 +336,6 @@ const FACILITY: Value = Value::Choice(&[
     now("local6"),
     now("local7"),
 ]);
-
-/// The number of a facility.
-#[must_use]
-pub fn facility_number(word: &str) -> u8 {
-    let Value::Choice(choices) = FACILITY else { return 0 };
-    let at = choices.iter().position(|choice| choice.word == word).unwrap_or_default();
-    u8::try_from(if at < 12 { at } else { at + 4 }).unwrap_or_default()
-}
 
 const TYPES: Value = Value::Choice(&[now("shell"), now("exec"), now("files"), now("worker")]);
 const WHILE_RUNNING: Value = Value::Choice(&[now("rerun"), now("skip")]);
@@ -458,13 +450,6 @@ mod tests {
         let section = Section::find(b"event_map").unwrap();
         for kind in EventKind::ALL {
             assert!(section.key(kind.name().as_bytes()).is_some_and(|key| key.list && key.built));
-        }
-    }
-
-    #[test]
-    fn facilities_have_their_numbers() {
-        for (word, number) in [("kern", 0), ("daemon", 3), ("ftp", 11), ("local0", 16), ("local7", 23)] {
-            assert_eq!(facility_number(word), number, "{word}");
         }
     }
 

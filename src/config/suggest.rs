@@ -1,5 +1,7 @@
 //! "Did you mean ...?": the known word nearest to an unknown one.
 
+use crate::quote::plain;
+
 /// Longer words are not compared: no key, event or sensible name is longer, and the comparison is
 /// quadratic.
 const WORD_LEN_MAX: usize = 64;
@@ -13,6 +15,10 @@ pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -
     let word = word.to_ascii_lowercase();
     let limit = word.len() / 3;
     let scored = candidates.into_iter().filter_map(|candidate| {
+        // Each byte that one word has more is an error at least.
+        if candidate.len().abs_diff(word.len()) > limit {
+            return None;
+        }
         let lower = candidate.to_ascii_lowercase().into_bytes();
         let errors = if parts(&lower) == parts(&word) { 0 } else { distance(&lower, &word) };
         (errors <= limit).then_some((errors, candidate))
@@ -22,7 +28,8 @@ pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -
 
 /// The end of an error message: `, did you mean X?`, or nothing.
 pub fn hint<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, candidates).map(|found| format!(", did you mean {found}?")).unwrap_or_default()
+    let found = nearest(word, candidates);
+    found.map(|found| format!(", did you mean {}?", plain(found.as_bytes()))).unwrap_or_default()
 }
 
 fn parts(word: &[u8]) -> Vec<&[u8]> {
@@ -80,6 +87,11 @@ mod tests {
         check("x", &["y"], None);
         check("", &keys, None);
         check(&"x".repeat(65), &[&"x".repeat(65)], None);
+    }
+
+    #[test]
+    fn a_suggestion_is_safe_to_show() {
+        assert_eq!(hint(b"convrt", ["conv\u{1b}rt"]), ", did you mean conv\\x1brt?");
     }
 
     #[test]

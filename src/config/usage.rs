@@ -1,10 +1,12 @@
 //! Warnings about a valid configuration that does not do what somebody probably wanted.
 
+use std::collections::HashSet;
+
 use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
 use super::ini::words;
+use super::names::Names;
 use super::schema::Kind;
-use super::suggest;
 use super::{Config, EventMap, Trigger};
 use crate::types::seconds;
 
@@ -46,7 +48,7 @@ fn excluded_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics)
 }
 
 fn unused_schedulers(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
-    let used: Vec<_> = config.event_maps.iter().flat_map(started).collect();
+    let used: HashSet<usize> = config.event_maps.iter().flat_map(started).collect();
     let all = of(sections, Kind::Scheduler).zip(&config.schedulers).enumerate();
     for (index, (fields, scheduler)) in all {
         if !used.contains(&index) {
@@ -60,8 +62,9 @@ fn unused_schedulers(config: &Config, sections: &[Fields], out: &mut Diagnostics
 }
 
 fn unused_event_maps(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let used: HashSet<usize> = config.watches.iter().map(|watch| watch.event_map).collect();
     for (index, fields) in of(sections, Kind::EventMap).enumerate() {
-        if !config.watches.iter().any(|watch| watch.event_map == index) {
+        if !used.contains(&index) {
             out.warning(fields.header, format!("no watch uses event map {}", fields.name));
         }
     }
@@ -69,10 +72,10 @@ fn unused_event_maps(config: &Config, sections: &[Fields], out: &mut Diagnostics
 
 fn unused_rules(sections: &[Fields], out: &mut Diagnostics) {
     let schedulers = of(sections, Kind::Scheduler);
-    let used: Vec<_> =
+    let used: HashSet<_> =
         schedulers.flat_map(|fields| fields.items("rules")).flat_map(words).map(|item| item.bytes).collect();
     for fields in of(sections, Kind::Rule) {
-        if !used.iter().any(|name| *name == fields.name.as_bytes()) {
+        if !used.contains(fields.name.as_bytes()) {
             out.warning(fields.header, format!("no scheduler uses rule {}", fields.name));
         }
     }
@@ -94,11 +97,10 @@ fn idle_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
 fn unknown_log_names(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     let schedulers = config.schedulers.iter().map(|scheduler| &scheduler.logname);
     let watches = config.watches.iter().map(|watch| &watch.logname);
-    let known: Vec<&str> =
-        schedulers.chain(watches).chain([&config.daemon.logname]).map(|name| &**name).collect();
+    let known = Names::new(schedulers.chain(watches).chain([&config.daemon.logname]).map(|name| &**name));
     for fields in of(sections, Kind::Log).filter(|fields| !fields.name.is_empty()) {
-        if !known.contains(&fields.name.as_str()) {
-            let hint = suggest::hint(fields.name.as_bytes(), known.iter().copied());
+        if !known.contains(fields.name.as_bytes()) {
+            let hint = known.hint(fields.name.as_bytes());
             out.warning(fields.header, format!("nothing logs under the name {}{hint}", fields.name));
         }
     }

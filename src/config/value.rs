@@ -1,29 +1,14 @@
 //! Single values: from the bytes behind a `=` to something typed.
 
-use std::ops::Range;
+use std::io;
 
 use super::Address;
-use super::diagnostics::quoted;
+use super::diagnostics::{Bad, Diagnostics, quoted};
+use super::ini::Text;
 use super::schema::{Choice, DURATION_MAX_MS};
 use super::suggest;
 use crate::pattern::PatternError;
 use crate::types::Millis;
-
-/// Why a value is refused, and which of its bytes are to blame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// What is wrong.
-    pub message: String,
-    /// Offsets in the value.
-    pub range: Range<usize>,
-}
-
-impl Bad {
-    /// The value as a whole is to blame.
-    pub fn whole(text: &[u8], message: impl Into<String>) -> Self {
-        Self { message: message.into(), range: 0..text.len() }
-    }
-}
 
 /// Words for yes and no, in any case.
 const FLAGS: [(&str, bool); 8] = [
@@ -40,6 +25,11 @@ const FLAGS: [(&str, bool); 8] = [
 /// Units of durations, in milliseconds. No unit means seconds.
 const UNITS: [(&[u8], u64); 6] =
     [(b"ms", 1), (b"s", 1000), (b"", 1000), (b"m", 60_000), (b"h", 3_600_000), (b"d", 86_400_000)];
+
+/// Turns a bad item into an error.
+pub fn report<T>(item: &Text, result: Result<T, Bad>, out: &mut Diagnostics) -> Option<T> {
+    result.map_err(|bad| out.error(item.span.part(bad.range), bad.message)).ok()
+}
 
 /// yes or no.
 pub fn flag(text: &[u8]) -> Result<bool, Bad> {
@@ -139,6 +129,22 @@ pub fn name(text: &[u8]) -> Result<&str, Bad> {
             range: at..at + 1,
         }
     })
+}
+
+/// What a database has for the name of a user or group.
+pub fn look_up<T>(
+    text: &[u8],
+    what: &str,
+    name: &[u8],
+    find: impl Fn(&str) -> io::Result<Option<T>>,
+) -> Result<T, Bad> {
+    let found = str::from_utf8(name).map_or(Ok(None), find);
+    let name = quoted(name);
+    match found {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Bad::whole(text, format!("there is no {what} {name} on this machine"))),
+        Err(error) => Err(Bad::whole(text, format!("cannot look up {what} {name}: {error}"))),
+    }
 }
 
 /// `NAME=VALUE` for the environment (POSIX.1-2017, Base Definitions, 8.1).

@@ -1,80 +1,101 @@
 //! How many directories a configuration would watch: for `--configtest`.
 //!
-//! Walks the trees by path, which is right for a number and would be wrong for a watch: the daemon
-//! itself never looks up a path twice.
+//! A real engine visits the trees as it does at a start, so that every rule about what is watched is its
+//! own. The directories are listed as the daemon lists them, but none is watched: its inode gets a number.
 
-use std::collections::HashSet;
-use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::config::load::Host;
-use crate::config::{Config, Watch};
-use crate::shell::host::Machine;
+use crate::config::Config;
+use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use crate::record::{Level, LogLevels};
+use crate::shell::scan::{Scanner, Watches};
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, clock, dir};
+use crate::types::Wd;
 
 /// Directories, each once however many watches cover it; with those on the way to the watch paths.
 #[must_use]
-pub fn directories(config: &Config) -> usize {
-    let mut all = Found::new();
-    for watch in &config.watches {
-        for root in watch.paths.iter().flat_map(|path| Machine.list(Path::new("/"), path)).flatten() {
-            all.extend(root.ancestors().skip(1).filter_map(|above| inode(fs::metadata(above))));
-            all.extend(below(watch, root));
+pub fn directories(mut config: Config) -> usize {
+    config.log = LogLevels { default: Level::Critical, by_name: Vec::new() };
+    for watch in &mut config.watches {
+        // What is in the directories is not the question.
+        watch.catch_up = false;
+    }
+    let options = Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] };
+    let mut counter = Counter {
+        engine: Engine::new(config, options, 0),
+        scanner: Scanner::default(),
+        numbers: Numbers::default(),
+        effects: Vec::new(),
+    };
+    counter.step(Input::Start { wall_ns: clock::wall_ns() });
+    while counter.engine.has_work() {
+        counter.step(Input::Spare);
+    }
+    counter.engine.directories()
+}
+
+struct Counter {
+    engine: Engine,
+    scanner: Scanner,
+    numbers: Numbers,
+    effects: Vec<Effect>,
+}
+
+impl Counter {
+    /// An input, and the scans that follow from it. Nothing else is carried out.
+    fn step(&mut self, input: Input<'_>) {
+        self.engine.step(0, input, &mut self.effects);
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                let Effect::Scan(scan) = effect else { continue };
+                let results = self.scanner.scan(&self.numbers, &scan);
+                dir::leave();
+                for (item, result) in scan.items.iter().zip(results) {
+                    let scanned = Input::Scanned { node: item.node, result, before: 0, queued: 0 };
+                    self.engine.step(0, scanned, &mut self.effects);
+                }
+            }
         }
     }
-    all.len()
 }
 
-/// Device and inode: a directory has one watch, whatever its names.
-type Found = HashSet<(u64, u64)>;
+/// Stands for the kernel's watches: one for each inode.
+#[derive(Default)]
+struct Numbers(RefCell<HashMap<FileId, Wd>>);
 
-fn inode(metadata: io::Result<fs::Metadata>) -> Option<(u64, u64)> {
-    let metadata = metadata.ok().filter(fs::Metadata::is_dir)?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// The directory, and what is watched below it.
-fn below(watch: &Watch, root: PathBuf) -> Found {
-    let mut found: Found = inode(fs::metadata(&root)).into_iter().collect();
-    let mut rest = if watch.rec { vec![root] } else { Vec::new() };
-    while let Some(dir) = rest.pop() {
-        let is_new = |dir: &PathBuf| inode(fs::symlink_metadata(dir)).is_some_and(|id| found.insert(id));
-        rest.extend(subdirectories(watch, &dir).filter(is_new));
+impl Numbers {
+    /// The number of a directory that may be read; a watch needs that right too (`inotify_add_watch(2)`).
+    fn number(&self, dir: BorrowedFd<'_>) -> Result<Wd, Errno> {
+        let dir = dir::open_child(dir, c".")?;
+        let mut numbers = self.0.borrow_mut();
+        let next = Wd(i32::try_from(numbers.len()).map_err(|_| Errno::ENOSPC)? + 1);
+        Ok(*numbers.entry(dir::identity(dir.as_fd())?).or_insert(next))
     }
-    found
 }
 
-/// What cannot be listed cannot be watched either.
-fn subdirectories(watch: &Watch, dir: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| !watch.excludes(path.as_os_str().as_bytes()))
-}
+impl Watches for Numbers {
+    fn identify(&self, dir: BorrowedFd<'_>) -> Result<Wd, Errno> {
+        self.number(dir)
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::inline::{Inline, from_command_line};
+    fn enter_and_watch(&self, dir: BorrowedFd<'_>, _: u32) -> Result<Wd, Errno> {
+        self.number(dir)
+    }
 
-    #[test]
-    fn every_directory_is_counted_once() {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(scratch.path()).unwrap();
-        fs::create_dir_all(root.join("a/b/c")).unwrap();
-        fs::create_dir(root.join("d")).unwrap();
-        fs::write(root.join("d/file"), "").unwrap();
-        std::os::unix::fs::symlink(&root, root.join("d/link")).unwrap();
-        let count = |paths: &[&str], recursive| {
-            let watch = paths.iter().map(|path| root.join(path).as_os_str().as_bytes().to_vec()).collect();
-            let inline = Inline { watch, recursive, command: b"true".to_vec(), ..Inline::default() };
-            directories(&from_command_line(&inline).unwrap().config)
-        };
-        let above = root.ancestors().skip(1).count();
-        assert_eq!(count(&[""], false), above + 1);
-        assert_eq!(count(&[""], true), above + 5);
-        assert_eq!(count(&["", "a", "a/b/c"], true), above + 5);
-        assert_eq!(count(&["a/b", "a"], true), above + 1 + 3);
-        assert_eq!(count(&["missing"], true), above + 1);
+    fn set_mask(&self, dir: BorrowedFd<'_>, _: u32) -> Result<Wd, Errno> {
+        self.number(dir)
+    }
+
+    fn watch_by_name(&self, parent: BorrowedFd<'_>, name: &CStr, _: u32) -> Result<Wd, Errno> {
+        self.number(dir::hold_child(parent, name)?.as_fd())
+    }
+
+    /// An inode keeps its number.
+    fn unwatch(&self, _: Wd) -> Result<(), Errno> {
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cli::{self, Flag, Given, Role, UsageError, flag, usage};
-use super::run::{Exit, complain, print};
+use super::exit::{Exit, complain, print};
 use super::show::{json, table};
 use crate::config::diagnostics::quoted;
 use crate::config::schema::DEFAULT_CONTROL;

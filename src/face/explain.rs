@@ -13,11 +13,9 @@ use crate::config::Config;
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
-use crate::quote::Quoted;
+use crate::quote::{Quoted, plain};
 use crate::record::{Level, LogLevels};
 use crate::types::{Millis, Wd};
-
-use super::show::sentence;
 
 /// A task may be decided on in several steps, but not for ever.
 const STEPS_MAX: usize = 1_000;
@@ -69,7 +67,7 @@ pub fn explain(mut config: Config, kind: EventKind, path: &[u8]) -> (String, boo
     let mut explainer = Explainer {
         engine: Engine::new(
             config,
-            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT },
+            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] },
             0,
         ),
         watches: vec![None; target.names.len() + 1],
@@ -197,7 +195,7 @@ impl Explainer {
                     self.runs |= record.message == "dry run";
                     let known = ["event", "path", "task_id"];
                     let fields = record.fields.iter().filter(|(key, _)| !known.contains(key));
-                    self.lines.extend(fields.map(|(key, value)| format!("    {key}: {}", sentence(value))));
+                    self.lines.extend(fields.map(|(key, value)| format!("    {key}: {}", plain(value))));
                 }
                 _ => {}
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use self::files::{Content, Init, Item, SIGNS, config};
 use crate::quote::Quoted;
-use crate::sys::place::{Directory, Root};
+use crate::sys::rooted::{Directory, Root};
 use crate::sys::stat::Kind;
 use crate::sys::{Errno, Error, user};
 

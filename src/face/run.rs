@@ -2,13 +2,14 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
-use super::count::directories;
+use super::count;
 use super::ctl;
+use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
 use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
@@ -24,20 +25,14 @@ use crate::sys::lock::PidFile;
 use crate::sys::output::Output;
 use crate::sys::process;
 
-/// How the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// All is well.
-    Success = 0,
-    /// The machine did not let us.
-    Failure = 1,
-    /// The command line or the configuration is wrong.
-    Usage = 2,
-}
-
 /// With `max_jobs = 0`: so many children for each CPU, but not fewer than the minimum in all.
 const JOBS_PER_CPU: usize = 2;
 const JOBS_MIN: usize = 4;
+
+/// Not to be guessed: a hash of nothing under a key that the system made (`getrandom(2)`).
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
 
 /// Runs the program.
 pub fn main() -> Exit {
@@ -62,15 +57,6 @@ pub fn main() -> Exit {
     }
 }
 
-/// Standard output that is closed or full is a failure, not a panic.
-pub(super) fn print(text: &[u8]) -> Exit {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Ok(()) => Exit::Success,
-        Err(_) => Exit::Failure,
-    }
-}
-
 /// Installs or uninstalls; each step is told when it is done.
 fn place(work: install::Work, root: &Path) -> Exit {
     let mut told = Exit::Success;
@@ -88,18 +74,13 @@ fn place(work: install::Work, root: &Path) -> Exit {
     }
 }
 
-pub(super) fn complain(text: &str) {
-    // There is nobody left to tell that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
-}
-
 fn test(setup: Setup) -> Exit {
     match read(&absolute(setup)) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 complain(&loaded.warnings.to_string());
             }
-            print(verdict(&loaded.config).as_bytes())
+            print(verdict(loaded.config).as_bytes())
         }
         Err(errors) => {
             complain(&errors.to_string());
@@ -130,8 +111,8 @@ fn explain(setup: Setup, asked: &Asked) -> Exit {
 }
 
 /// That all is well, and whether the kernel will have room for it.
-fn verdict(config: &crate::config::Config) -> String {
-    let count = directories(config);
+fn verdict(config: crate::config::Config) -> String {
+    let count = count::directories(config);
     let limit = Limit::Watches;
     let Ok(max) = limit.read() else { return format!("configuration ok, {count} directories to watch\n") };
     if count as u64 > max {
@@ -183,8 +164,12 @@ fn start(
     // No unmount is to be blocked by the daemon's working directory.
     env::set_current_dir("/")?;
     let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
-    let options =
-        Options { dry_run, default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX), sift_at: SIFT_AT };
+    let options = Options {
+        dry_run,
+        default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX),
+        sift_at: SIFT_AT,
+        secret: [random(), random()],
+    };
     let control = config.daemon.control.clone();
     let mut daemon = Daemon::new(config, options, log, source)?;
     daemon
@@ -241,6 +226,9 @@ fn tell(diagnostics: &Diagnostics, say: &mut dyn FnMut(Level, String)) {
             Severity::Warning => Level::Warning,
         };
         say(level, format!("{}: {}", diagnostics.locate(item.place), item.message));
+    }
+    if let Some(omitted) = diagnostics.omitted() {
+        say(if diagnostics.has_errors() { Level::Error } else { Level::Warning }, omitted);
     }
 }
 

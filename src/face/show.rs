@@ -4,7 +4,7 @@
 //! would be misread. In JSON they are strings; one that is not UTF-8, which no string of JSON can
 //! hold, is an array of its bytes, so that no program takes another path for it.
 
-use crate::quote::{Quoted, Style, escape, needs_quotes};
+use crate::quote::{Quoted, is_unsafe, needs_quotes, plain};
 use crate::rows::{Row, Value};
 
 /// Kinds of which there is one row.
@@ -15,7 +15,7 @@ pub(super) fn json(rows: &[Row<'_>], kinds: &[&str]) -> Vec<u8> {
     let mut out = b"{".to_vec();
     for (at, kind) in kinds.iter().enumerate() {
         out.extend_from_slice(if at > 0 { b",\n" } else { b"\n" });
-        push_string(&mut out, kind.as_bytes());
+        push_string(&mut out, kind);
         out.push(b':');
         let is_single = SINGLE.contains(kind);
         out.extend_from_slice(if is_single { b"" } else { b"[" });
@@ -43,30 +43,36 @@ fn push_object(out: &mut Vec<u8>, row: &Row<'_>) {
         if at > 0 {
             out.push(b',');
         }
-        push_string(out, key.as_bytes());
+        push_string(out, key);
         out.push(b':');
         match value {
             Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
             Value::None => out.extend_from_slice(b"null"),
-            Value::Text(text) if str::from_utf8(text).is_ok() => push_string(out, text),
-            Value::Text(bytes) => {
-                let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
-                out.extend_from_slice(format!("[{}]", numbers.join(",")).as_bytes());
-            }
+            Value::Text(bytes) => match str::from_utf8(bytes) {
+                Ok(text) => push_string(out, text),
+                Err(_) => {
+                    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+                    out.extend_from_slice(format!("[{}]", numbers.join(",")).as_bytes());
+                }
+            },
         }
     }
     out.push(b'}');
 }
 
-/// RFC 8259, section 7. The text is UTF-8.
-fn push_string(out: &mut Vec<u8>, text: &[u8]) {
+/// RFC 8259, section 7. What is not safe to show is escaped too, although JSON asks for that in part of it
+/// only.
+fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            // DEL needs no escape, but would act on a terminal.
-            0..0x20 | 0x7f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
+            _ if is_unsafe(char) => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+            _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     out.push(b'"');
@@ -111,17 +117,11 @@ fn cell(key: &str, value: &Value<'_>) -> String {
         Value::None => "-".to_owned(),
         Value::Number(ms) if key.ends_with("_ms") => format!("{}.{:03} s", ms / 1000, ms % 1000),
         Value::Number(number) => number.to_string(),
-        Value::Text(text) if matches!(key, "error" | "why") => sentence(text),
+        // A sentence needs no quotes.
+        Value::Text(text) if matches!(key, "error" | "why") => plain(text),
         Value::Text(text) if needs_quotes(text) => Quoted(text).to_string(),
         Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
     }
-}
-
-/// A sentence or a log line needs no quotes.
-pub(super) fn sentence(text: &[u8]) -> String {
-    let mut shown = String::new();
-    escape(&mut shown, text, Style::Plain, usize::MAX);
-    shown
 }
 
 /// Columns as wide as their widest cell, the last one as it comes.
@@ -144,7 +144,9 @@ fn align(rows: &[Vec<String>], lines: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quote::hostile;
     use crate::rows::Rows;
+    use proptest::prelude::*;
 
     const KINDS: &[&str] = &["status", "tasks", "errors"];
 
@@ -178,6 +180,32 @@ mod tests {
                 "{\"id\":20,\"due_ms\":null,\"path\":\"/\\\"\\u0001\\\\\"}],\n\"errors\":[]\n}\n",
             ),
         );
+    }
+
+    #[test]
+    fn json_escapes_what_is_not_safe_to_show() {
+        let mut out = Vec::new();
+        push_string(&mut out, "\u{9b}\u{202e}\u{200b}\u{ad}\u{7f}\u{e0001}\u{e9}");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\"\\u009b\\u202e\\u200b\\u00ad\\u007f\\udb40\\udc01\u{e9}\""
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_shown(path in hostile(), why in hostile()) {
+            let mut rows = Rows::default();
+            rows.push("status", &[("path", (&path).into()), ("why", (&why).into())]);
+            rows.push("tasks", &[("path", (&path).into()), ("error", (&why).into())]);
+            let bytes = rows.into_bytes();
+            let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+            let rows: Vec<_> = lines.map(|line| Row::parse(line).unwrap()).collect();
+            for shown in [json(&rows, KINDS), table(&rows, KINDS)] {
+                let shown = String::from_utf8(shown).unwrap().replace('\n', "");
+                prop_assert!(!shown.chars().any(is_unsafe), "{shown:?}");
+            }
+        }
     }
 
     #[test]

@@ -16,13 +16,14 @@ use super::log::Log;
 use super::notify::VARIABLES;
 use super::reactor::{Reactor, Source, Token};
 use crate::config::{Output, Run};
-use crate::engine::message::{Job, Signal, StartError};
-use crate::engine::{JobId, WorkerId};
+use crate::engine::message::{Signal, StartChild, StartError};
+use crate::engine::{TaskId, WorkerId};
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
 use crate::sys::process::{self, Pid, Sig};
 use crate::sys::spawn::{Spawn, Spawner};
 use crate::sys::{Errno, Error};
+use crate::template::is_task_variable;
 use crate::types::ExitStatus;
 
 /// Pipes of ended tasks that stay open for grandchildren; the oldest gives way.
@@ -34,11 +35,15 @@ const READ_SIZE: usize = 64 * 1024;
 /// Where programs are looked for when the environment does not say: as `execvp(3)`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Said when arguments or environment are larger than the kernel takes (`execve(2)`, MAX_ARG_STRLEN).
+const TOO_LONG: &str = "; the path, or what else the command gets as arguments and environment, is too long: \
+                        the kernel takes 128 KiB for each";
+
 /// What a child is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Child {
     /// One task.
-    Task(JobId),
+    Task(TaskId),
     /// The tasks of a worker.
     Worker(WorkerId),
 }
@@ -118,19 +123,19 @@ impl Children {
         })
     }
 
-    /// Starts a job's child.
+    /// Starts a task's child.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub fn start(&mut self, reactor: &mut Reactor, job: &Job) -> Result<(), StartError> {
+    pub fn start(&mut self, reactor: &mut Reactor, child: &StartChild) -> Result<(), StartError> {
         let program = Program {
-            child: Child::Task(job.id),
-            argv: &job.argv,
-            env: &job.env,
-            run: &job.run,
-            logname: &job.logname,
-            label: ("task_id", job.id.task_id().to_string()),
+            child: Child::Task(child.task),
+            argv: &child.argv,
+            env: &child.env,
+            run: &child.run,
+            logname: &child.logname,
+            label: ("task_id", child.task.number().to_string()),
             stdin: None,
             stdout: None,
         };
@@ -200,7 +205,11 @@ impl Children {
         };
         self.spawner.spawn(&spawn).map_err(|error| {
             let program = program.argv.first().map(|word| word.to_string_lossy().into_owned());
-            let text = format!("{error}: {}", program.unwrap_or_default());
+            let hint = match error.errno {
+                Errno::E2BIG => TOO_LONG,
+                _ => "",
+            };
+            let text = format!("{error}: {}{hint}", program.unwrap_or_default());
             StartError { temporary: is_temporary(error.errno), text }
         })
     }
@@ -322,6 +331,8 @@ impl Surroundings {
         let mut env: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
             .filter(|(name, _)| !VARIABLES.iter().any(|own| name == own))
             .map(|(name, value)| (name.into_vec(), value.into_vec()))
+            // A daemon may be a task of another.
+            .filter(|(name, _)| !is_task_variable(name))
             .collect();
         if let Some(identity) = &run.identity {
             let name = identity.name.as_bytes();
@@ -333,7 +344,8 @@ impl Surroundings {
                 set(&mut env, variable, value);
             }
         }
-        for (name, value) in &run.env {
+        // Of a task's own variables, the first would count for some programs, the last for others.
+        for (name, value) in run.env.iter().filter(|(name, _)| !is_task_variable(name)) {
             set(&mut env, name, value);
         }
         let path = env.iter().find(|(name, _)| name == b"PATH").map(|(_, value)| value.clone());

@@ -15,12 +15,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::reactor::{Reactor, Source, Token};
-use crate::engine::message::{AnswerEnd, Question};
+use crate::engine::message::{Question, ReplyEnd};
 use crate::record::Level;
 use crate::rows::Rows;
 use crate::sys::epoll::Interest;
 use crate::sys::lock::{LockError, PidFile};
-use crate::sys::{local, user};
+use crate::sys::{socket, user};
 use crate::types::Millis;
 
 /// Connections at once. An administrator has one or two, a monitor another.
@@ -140,7 +140,7 @@ impl Control {
         })?;
         make_room(path).map_err(|error| other(&error))?;
         let listener =
-            local::listen(path).map_err(|errno| other(&format!("{errno:?} ({})", errno.desc())))?;
+            socket::listen(path).map_err(|errno| other(&format!("{errno:?} ({})", errno.desc())))?;
         let id = identity(path).map_err(|error| other(&error))?;
         let token = reactor
             .add(&listener, Source::Control, Interest::READ)
@@ -184,29 +184,35 @@ impl Control {
 
     /// Takes who has connected: one in a turn, the others come in the next.
     pub fn accept(&mut self, reactor: &mut Reactor, now: Millis) {
-        let socket = match self.listener.accept() {
-            Ok((socket, _)) => socket,
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
             Err(error) => return self.pause(reactor, &error, now),
         };
-        let known = local::peer_uid(&socket).is_ok_and(user::is_root_or_own);
+        let known = socket::peer_uid(&stream).is_ok_and(user::is_root_or_own);
         let refusal = match (known, self.clients.len() < CLIENTS_MAX) {
             (true, true) => None,
             (true, false) => Some("too many connections"),
             (false, _) => Some("not allowed"),
         };
-        if socket.set_nonblocking(true).is_err() {
+        if stream.set_nonblocking(true).is_err() {
             return;
         }
         if let Some(why) = refusal {
             // Best effort: whoever does not get it sees the connection closed.
-            let _ = (&socket).write(&last_row(&AnswerEnd::Refused(why.to_owned())));
+            let _ = (&stream).write(&last_row(&ReplyEnd::Refused(why.to_owned())));
             return;
         }
         let key = self.next_key;
         self.next_key = self.next_key.wrapping_add(1);
-        if let Ok(token) = reactor.add(&socket, Source::Client(key), Interest::READ) {
+        if let Ok(token) = reactor.add(&stream, Source::Client(key), Interest::READ) {
             let deadline = now + PATIENCE_MS;
-            self.clients.push(Client { key, socket, token, deadline, stage: Stage::Asking(Vec::new()) });
+            self.clients.push(Client {
+                key,
+                socket: stream,
+                token,
+                deadline,
+                stage: Stage::Asking(Vec::new()),
+            });
         }
     }
 
@@ -218,7 +224,7 @@ impl Control {
         }
     }
 
-    /// What a client asks for, once it has said so; to be answered with [`Control::answer`].
+    /// What a client asks for, once it has said so; to be answered with [`Control::reply`].
     pub fn read(&mut self, reactor: &mut Reactor, key: u32, now: Millis) -> Option<Request> {
         let client = self.clients.iter_mut().find(|client| client.key == key)?;
         let Stage::Asking(request) = &mut client.stage else { return None };
@@ -242,18 +248,18 @@ impl Control {
         match parsed {
             Ok(request) => Some(request),
             Err(why) => {
-                self.answer(reactor, key, Rows::default(), AnswerEnd::Refused(why.to_owned()), now);
+                self.reply(reactor, key, Rows::default(), ReplyEnd::Refused(why.to_owned()), now);
                 None
             }
         }
     }
 
     /// Sends a piece of an answer, or as much of it as there is room for.
-    pub fn answer(&mut self, reactor: &mut Reactor, key: u32, rows: Rows, end: AnswerEnd, now: Millis) {
+    pub fn reply(&mut self, reactor: &mut Reactor, key: u32, rows: Rows, end: ReplyEnd, now: Millis) {
         let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else { return };
         let mut piece = rows.into_bytes();
         piece.extend(last_row(&end));
-        let next = if let AnswerEnd::More(question) = end { Some(question) } else { None };
+        let next = if let ReplyEnd::More(question) = end { Some(question) } else { None };
         if matches!(client.stage, Stage::Asking(_)) {
             // From here on only room to write is of interest.
             reactor.remove(client.token, &client.socket);
@@ -315,12 +321,12 @@ impl Drop for Control {
 }
 
 /// The row that ends a piece: nothing when more follows.
-fn last_row(end: &AnswerEnd) -> Vec<u8> {
+fn last_row(end: &ReplyEnd) -> Vec<u8> {
     let mut rows = Rows::default();
     match end {
-        AnswerEnd::Done => rows.push("ok", &[]),
-        AnswerEnd::More(_) => {}
-        AnswerEnd::Refused(why) => rows.push("refused", &[("why", why.into())]),
+        ReplyEnd::Done => rows.push("ok", &[]),
+        ReplyEnd::More(_) => {}
+        ReplyEnd::Refused(why) => rows.push("refused", &[("why", why.into())]),
     }
     rows.into_bytes()
 }
@@ -347,7 +353,7 @@ fn make_room(path: &Path) -> io::Result<()> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(io::Error::other("it exists and is not a socket"))
         }
-        Ok(_) if local::is_abandoned(path) => fs::remove_file(path),
+        Ok(_) if socket::is_abandoned(path) => fs::remove_file(path),
         Ok(_) => Err(io::Error::other("some other program listens there")),
     }
 }

@@ -12,10 +12,10 @@ use super::log::Log;
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::Scanner;
-use super::workers::{Flushed, LAST_READS, Workers};
+use super::workers::{Flushed, LAST_READS, Left, Workers};
 use crate::config::Config;
 use crate::engine::message::{OperationEnd, Scan};
-use crate::engine::{Effect, Engine, Input, JobId, Options, WorkerId};
+use crate::engine::{Effect, Engine, Input, Options, TaskId, WorkerId};
 use crate::event;
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
@@ -305,9 +305,9 @@ impl<'a> Daemon<'a> {
     fn reap(&mut self) {
         while let Some((child, status)) = self.children.reap(&mut self.reactor, &mut self.log) {
             match child {
-                Child::Task(job) => {
+                Child::Task(task) => {
                     let queued = self.queued();
-                    self.step(Input::Ended { job, status, queued });
+                    self.step(Input::Ended { task, status, queued });
                 }
                 Child::Worker(worker) => self.worker_ended(worker, status),
             }
@@ -321,9 +321,9 @@ impl<'a> Daemon<'a> {
             }
             self.read_answers(worker);
         }
-        let unread = self.workers.end(&mut self.reactor, worker);
+        let Left { unread, begun } = self.workers.end(&mut self.reactor, worker);
         let queued = self.queued();
-        self.step(Input::WorkerEnded { worker, status, queued, unread });
+        self.step(Input::WorkerEnded { worker, status, queued, unread, begun });
     }
 
     fn read_answers(&mut self, worker: WorkerId) {
@@ -396,22 +396,22 @@ impl<'a> Daemon<'a> {
             Effect::Scan(scan) => self.scan(&scan),
             // EINVAL: the directory is gone, and the watch with it.
             Effect::Unwatch(wd) => drop(self.inotify.unwatch(wd)),
-            Effect::Start(job) => match self.children.start(&mut self.reactor, &job) {
-                Ok(()) => self.step(Input::Started { job: job.id }),
-                Err(error) => self.step(Input::NotStarted { job: job.id, error }),
+            Effect::Start(child) => match self.children.start(&mut self.reactor, &child) {
+                Ok(()) => self.step(Input::Started { task: child.task }),
+                Err(error) => self.step(Input::NotStarted { task: child.task, error }),
             },
             Effect::Operate(operation) => self.pool.submit(operation, self.file_workers),
-            Effect::Withdraw(job) => self.withdraw(job, OperationEnd::Withdrawn),
-            Effect::Abort(job) => {
-                self.withdraw(job, OperationEnd::Aborted("it was not begun".to_owned()));
-                self.pool.abort(job);
+            Effect::Withdraw(task) => self.withdraw(task, OperationEnd::Withdrawn),
+            Effect::Abort(task) => {
+                self.withdraw(task, OperationEnd::Aborted("it had not started".to_owned()));
+                self.pool.abort(task);
             }
-            Effect::Measure { job, asked_for } => {
-                if let Some((done, total)) = self.pool.progress(job) {
-                    self.step(Input::Measured { job, done, total, asked_for });
+            Effect::Measure { task, asked_for } => {
+                if let Some((done, total)) = self.pool.progress(task) {
+                    self.step(Input::Measured { task, done, total, asked_for });
                 }
             }
-            Effect::Signal { job, signal } => self.children.signal(Child::Task(job), signal),
+            Effect::Signal { task, signal } => self.children.signal(Child::Task(task), signal),
             Effect::StartWorker(start) => {
                 if let Err(error) = self.workers.start(&mut self.children, &mut self.reactor, &start) {
                     self.step(Input::WorkerNotStarted { worker: start.id, error });
@@ -422,15 +422,15 @@ impl<'a> Daemon<'a> {
             Effect::SignalWorker { worker, signal } => self.children.signal(Child::Worker(worker), signal),
             Effect::Ready => self.notify_ready(),
             Effect::Exit => self.done = true,
-            Effect::Answer(answer) => self.answer(answer),
-            // Nobody has asked for it.
+            Effect::Reply(reply) => self.reply(reply),
+            // Only `--explain` asks for it.
             Effect::Explain(_) => {}
             Effect::Levels(levels) => self.log.set_levels(levels),
         }
     }
 
-    fn withdraw(&mut self, job: JobId, end: OperationEnd) {
-        if let Some(operation) = self.pool.withdraw(job) {
+    fn withdraw(&mut self, task: TaskId, end: OperationEnd) {
+        if let Some(operation) = self.pool.withdraw(task) {
             let queued = self.queued();
             self.step(Input::Operated { operation, end, queued });
         }

@@ -1,14 +1,17 @@
 //! The real machine, as the configuration loader asks for it.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::load::{Host, HostFile, Ownership};
+use crate::config::host::Host;
+use crate::config::trust::{Kind, Ownership, Part};
 use crate::pattern::{Component, PathPattern};
-use crate::sys;
+use crate::sys::stat::{self, Stat};
+use crate::sys::trusted_file::{self, Opened, open_judged};
+use crate::sys::user;
 use crate::types::Identity;
 
 /// Largest file that is read: hundreds of times a long configuration, so that a mistake such as
@@ -20,19 +23,20 @@ const FILE_SIZE_MAX: u64 = 1 << 20;
 pub struct Machine;
 
 impl Host for Machine {
-    fn read(&self, path: &Path) -> io::Result<HostFile> {
-        // Asked before opening, which may have effects on a device, and again of what was opened,
-        // which is what counts and may be a FIFO by now: that is not waited for (fifo(7)).
-        regular(&fs::metadata(path)?)?;
-        let file = OpenOptions::new().read(true).custom_flags(sys::NONBLOCK).open(path)?;
-        let metadata = file.metadata()?;
-        regular(&metadata)?;
+    fn read(&self, path: &Path, may_pass: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>> {
+        let path = std::path::absolute(path)?;
+        let opened = open_judged(path.as_os_str().as_bytes(), &mut |found| may_pass(part(&found)))?;
+        let file = match opened {
+            Opened::File(file) => file,
+            Opened::NoFile => return Err(io::Error::other("it is not a regular file")),
+            Opened::Refused => return Ok(None),
+        };
         let mut text = Vec::new();
         file.take(FILE_SIZE_MAX + 1).read_to_end(&mut text)?;
         if text.len() as u64 > FILE_SIZE_MAX {
             return Err(io::Error::other(format!("it is larger than {} MiB", FILE_SIZE_MAX >> 20)));
         }
-        Ok(HostFile { text, ownership: ownership(&metadata), directories: directories(path)? })
+        Ok(Some(text))
     }
 
     fn list(&self, base: &Path, pattern: &PathPattern) -> io::Result<Vec<PathBuf>> {
@@ -41,7 +45,7 @@ impl Host for Machine {
             let mut next = Vec::new();
             for parent in &found {
                 match component {
-                    Component::Literal(name) => next.push(parent.join(std::ffi::OsStr::from_bytes(name))),
+                    Component::Literal(name) => next.push(parent.join(OsStr::from_bytes(name))),
                     Component::Glob { .. } => next.extend(matching(parent, component)?),
                 }
             }
@@ -52,43 +56,36 @@ impl Host for Machine {
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
-        sys::user::user(name, group)
+        user::user(name, group)
     }
 
     fn group(&self, name: &str) -> io::Result<Option<u32>> {
-        sys::user::group(name)
+        user::group(name)
     }
 
     fn is_root(&self) -> bool {
-        sys::user::is_root()
+        user::is_root()
     }
 }
 
-fn regular(metadata: &Metadata) -> io::Result<()> {
-    if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
-}
-
-fn ownership(metadata: &Metadata) -> Ownership {
-    Ownership { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() & 0o7777 }
+fn part<'a>(found: &trusted_file::Part<'a>) -> Part<'a> {
+    let own = |stat: &Stat| Ownership { uid: stat.uid, gid: stat.gid, mode: stat.mode };
+    Part {
+        path: Path::new(OsStr::from_bytes(found.path)),
+        kind: match found.stat.kind {
+            stat::Kind::Directory => Kind::Directory,
+            stat::Kind::Symlink => Kind::Link,
+            stat::Kind::File | stat::Kind::Fifo | stat::Kind::Other => Kind::File,
+        },
+        own: own(found.stat),
+        parent: own(found.parent),
+        is_hearsay: found.is_hearsay,
+    }
 }
 
 /// A bare name is in the working directory, which `""` does not open.
 fn or_here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
-}
-
-/// The directory a path names a file in, and the one the file is in.
-fn directories(path: &Path) -> io::Result<Vec<(PathBuf, Ownership)>> {
-    let mut found = Vec::new();
-    let real = fs::canonicalize(path)?;
-    for directory in [path.parent(), real.parent()].into_iter().flatten().map(or_here) {
-        let canonical = fs::canonicalize(directory)?;
-        if !found.iter().any(|(known, _)| *known == canonical) {
-            let ownership = ownership(&fs::metadata(&canonical)?);
-            found.push((canonical, ownership));
-        }
-    }
-    Ok(found)
 }
 
 /// The entries of a directory that a component means. What does not exist, or is no directory,
@@ -118,22 +115,36 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn a_file_comes_with_its_owner_and_directories() {
+    fn a_file_comes_after_every_part_of_its_path() {
         let scratch = tempfile::tempdir().unwrap();
-        let [real, links] = ["real", "links"].map(|name| scratch.path().join(name));
-        fs::create_dir(&real).unwrap();
-        fs::create_dir(&links).unwrap();
-        fs::write(real.join("f.conf"), "[daemon]").unwrap();
-        fs::set_permissions(real.join("f.conf"), fs::Permissions::from_mode(0o640)).unwrap();
-        fs::set_permissions(&real, fs::Permissions::from_mode(0o1777)).unwrap();
-        symlink(real.join("f.conf"), links.join("g.conf")).unwrap();
-        let file = Machine.read(&links.join("g.conf")).unwrap();
-        assert_eq!((file.text.as_slice(), file.ownership.mode), (b"[daemon]".as_slice(), 0o640));
-        let real = fs::canonicalize(real).unwrap();
-        let links = fs::canonicalize(links).unwrap();
-        let directories: Vec<_> = file.directories.iter().map(|(path, _)| path.clone()).collect();
-        assert_eq!(directories, [links, real]);
-        assert_eq!(file.directories[1].1.mode, 0o1777);
+        let top = fs::canonicalize(scratch.path()).unwrap();
+        fs::create_dir(top.join("real")).unwrap();
+        fs::write(top.join("real/f.conf"), "[daemon]").unwrap();
+        fs::set_permissions(top.join("real/f.conf"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(top.join("real"), fs::Permissions::from_mode(0o1777)).unwrap();
+        symlink("real/f.conf", top.join("g.conf")).unwrap();
+        let mut seen = Vec::new();
+        let read = Machine.read(&top.join("g.conf"), &mut |part| {
+            if let Ok(below) = part.path.strip_prefix(&top) {
+                let mode = if part.kind == Kind::Link { 0 } else { part.own.mode };
+                seen.push((below.to_owned(), part.kind, mode, part.parent.mode));
+            }
+            true
+        });
+        assert_eq!(read.unwrap().as_deref(), Some(b"[daemon]".as_slice()));
+        let own = fs::metadata(&top).unwrap().permissions().mode() & 0o7777;
+        let expected = [
+            ("g.conf", Kind::Link, 0, own),
+            ("real", Kind::Directory, 0o1777, own),
+            ("real/f.conf", Kind::File, 0o640, 0o1777),
+        ];
+        let seen = &seen[1..];
+        assert_eq!(seen, expected.map(|(path, kind, mode, parent)| (path.into(), kind, mode, parent)));
+        assert!(matches!(Machine.read(&top.join("g.conf"), &mut |part| part.kind != Kind::Link), Ok(None)));
+    }
+
+    fn refusal(path: &Path) -> io::Error {
+        Machine.read(path, &mut |_| true).unwrap_err()
     }
 
     #[test]
@@ -141,10 +152,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let large = scratch.path().join("large");
         fs::File::create(&large).unwrap().set_len(FILE_SIZE_MAX + 1).unwrap();
-        assert_eq!(Machine.read(&large).unwrap_err().to_string(), "it is larger than 1 MiB");
-        assert_eq!(Machine.read(scratch.path()).unwrap_err().to_string(), "it is not a regular file");
-        assert_eq!(Machine.read(Path::new("/dev/zero")).unwrap_err().to_string(), "it is not a regular file");
-        let missing = Machine.read(&scratch.path().join("missing")).unwrap_err();
+        assert_eq!(refusal(&large).to_string(), "it is larger than 1 MiB");
+        assert_eq!(refusal(scratch.path()).to_string(), "it is not a regular file");
+        assert_eq!(refusal(Path::new("/dev/zero")).to_string(), "it is not a regular file");
+        let missing = refusal(&scratch.path().join("missing"));
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 

@@ -1,9 +1,9 @@
-//! The log: records as lines on standard error and to syslog, without ever making the daemon wait.
+//! The log: records as lines on standard error and to syslog. The daemon never waits for either.
 //!
-//! Lines go to a ring of bounded size and from there to the stream, as far as it takes them. When
-//! the ring is full, the newest lines are dropped and counted, and once there is room again a line
-//! says how many. The invariant: what the stream gets is whole lines in order, or stands still in
-//! the middle of one that will be continued.
+//! Lines go to a ring of bounded size, and from there to the stream as far as it has room. When the ring is
+//! full, the newest lines are dropped and counted; once there is room again, a line says how many were
+//! dropped. The invariant: the stream gets whole lines in order, or the beginning of a line whose rest comes
+//! later.
 
 mod format;
 mod syslog;
@@ -21,26 +21,26 @@ use crate::types::Millis;
 use format::{Prefix, format};
 use syslog::Syslog;
 
-/// Size of the ring. As much as a pipe holds (`pipe(7)`), some 500 lines: enough for a burst in one
-/// turn of the loop, and nothing on a machine with 32 MB.
+/// Size of the ring. As much as a pipe holds (`pipe(7)`), some 500 lines: enough for a burst in one turn of
+/// the loop, and little on a machine with 32 MB.
 const RING_SIZE: usize = 64 * 1024;
 
-/// Room that must be there before lines are taken again after some were dropped. Taking the first
-/// that fits would alternate lines and gaps.
+/// After lines were dropped, further lines are taken once the ring has this much room. If every line that
+/// fits were taken, lines and gaps would alternate.
 const RESUME_SIZE: usize = RING_SIZE / 2;
 
-/// The last errors that are kept for the status, and how much of each: as much as a screen shows.
+/// How many of the last errors the status shows, and how many bytes of each: together they fit on a screen.
 const ERRORS_MAX: usize = 10;
 const ERROR_LEN_MAX: usize = 1024;
 
 /// How the last write to the stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
-    /// It took all.
+    /// It has taken all bytes.
     Open,
-    /// It has no room; epoll will tell.
+    /// It has no room; epoll reports when it has.
     Full,
-    /// It fails. Tried again with every flush, but not waited for: epoll would report it for ever.
+    /// It fails. Every flush tries again, but epoll is not asked: it would report the stream for ever.
     Broken(Errno),
 }
 
@@ -56,13 +56,13 @@ pub struct Log {
     dropped: u64,
     /// The last errors, oldest first.
     errors: VecDeque<String>,
-    /// Kept for its memory.
+    /// The line that is being made; kept for its memory.
     line: String,
     name: LogName,
 }
 
 impl Log {
-    /// A log on this stream, formatted for the journal if the journal reads it.
+    /// A log on this stream. If the journal reads the stream, lines are made for it.
     #[must_use]
     pub fn new(levels: LogLevels, output: Output) -> Self {
         Self {
@@ -78,26 +78,26 @@ impl Log {
         }
     }
 
-    /// Whether a record of this level and name would be written: ask before making a costly one.
+    /// Whether a record of this level and name would be written: ask before making a costly record.
     #[must_use]
     pub fn enabled(&self, level: Level, name: &str) -> bool {
         self.levels.enabled(level, name)
     }
 
-    /// Other levels from now on.
+    /// Sets the levels from now on.
     pub fn set_levels(&mut self, levels: LogLevels) {
         self.levels = levels;
     }
 
-    /// Takes a record, if its level is wanted. It is written by the next [`Log::flush`], or now, if
-    /// there is no room otherwise.
+    /// Takes a record, if its level is wanted. The next [`Log::flush`] writes it; if the ring has no room,
+    /// this writes at once.
     pub fn write(&mut self, record: &Record) {
         if record.level >= Level::Error {
             self.remember(record);
         }
-        let news = self.syslog.write(record);
+        let message = self.syslog.write(record);
         self.take(record);
-        self.tell(news);
+        self.log_syslog(message);
     }
 
     /// Takes a record for standard error.
@@ -107,7 +107,7 @@ impl Log {
         }
         self.make_line(record);
         if self.dropped > 0 || self.room() < self.line.len() {
-            // A flush may put a notice of dropped lines into the ring, and uses `line` for it.
+            // This may make a notice of dropped lines in `line`.
             self.flush_stream();
             self.make_line(record);
         }
@@ -134,10 +134,10 @@ impl Log {
         self.errors.push_back(line);
     }
 
-    /// Writes what the stream takes without blocking. Call it once per turn of the loop.
+    /// Writes as many lines as the stream has room for. Call it once per turn of the loop.
     pub fn flush(&mut self) {
-        for news in self.syslog.flush() {
-            self.tell(Some(news));
+        for message in self.syslog.flush() {
+            self.log_syslog(Some(message));
         }
         self.flush_stream();
     }
@@ -155,39 +155,38 @@ impl Log {
         }
     }
 
-    /// About syslog, which is not to be told.
-    fn tell(&mut self, news: Option<String>) {
-        if let Some(news) = news {
-            self.take(&Record::new(Level::Warning, &self.name.clone(), news));
+    /// Logs a message about syslog on standard error alone.
+    fn log_syslog(&mut self, message: Option<String>) {
+        if let Some(message) = message {
+            self.take(&Record::new(Level::Warning, &self.name.clone(), message));
         }
     }
 
-    /// Sends records to syslog as these sections say. Host names are looked up, which may take a
-    /// while.
+    /// Sends records to syslog as these sections say. Looks up host names, which may block.
     pub fn set_syslog(&mut self, sections: &[Section], reactor: Option<&mut Reactor>) {
-        let mut news = Vec::new();
-        self.syslog.configure(sections, reactor, &mut |text| news.push(text));
-        news.into_iter().for_each(|text| self.tell(Some(text)));
+        let mut messages = Vec::new();
+        self.syslog.configure(sections, reactor, &mut |message| messages.push(message));
+        messages.into_iter().for_each(|message| self.log_syslog(Some(message)));
     }
 
-    /// Waits for room for what is to go to syslog, or no longer.
+    /// Has the reactor report room in the streams to syslog for which lines wait.
     pub fn listen(&mut self, reactor: &mut Reactor) {
         self.syslog.listen(reactor);
     }
 
-    /// Whether lines wait for a stream that has no room: then wait for [`Log::fd`] to be writable.
+    /// Whether lines wait because the stream has no room: then wait until [`Log::fd`] is writable.
     #[must_use]
     pub fn wants_write(&self) -> bool {
         self.stream == Stream::Full && !self.ring.is_empty()
     }
 
-    /// The descriptor for epoll, if it can be waited for.
+    /// The descriptor for epoll, if epoll takes it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.output.pollable()
     }
 
-    /// Writes everything, waiting for room at most `max_ms`. For the end of the daemon only.
+    /// Writes all lines, and waits for room at most `max_ms`. For the end of the daemon only.
     pub fn drain_blocking(&mut self, max_ms: Millis) {
         let deadline = clock::now().saturating_add(max_ms);
         loop {
@@ -210,7 +209,7 @@ impl Log {
     }
 
     fn make_line(&mut self, record: &Record) {
-        let prefix = if self.output.is_journal() { Prefix::Priority } else { Prefix::Time(clock::wall()) };
+        let prefix = if self.output.is_journal() { Prefix::Severity } else { Prefix::Time(clock::wall()) };
         format(&mut self.line, prefix, record);
     }
 
@@ -249,7 +248,7 @@ mod tests {
         Record::new(Level::Info, &"sched".into(), message)
     }
 
-    /// What can be read now.
+    /// The text that can be read now.
     fn read(pipe: &mut File) -> String {
         let mut text = Vec::new();
         let error = pipe.read_to_end(&mut text).unwrap_err();
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_sleeps_loses_the_newest_lines_whole_and_is_told() {
+    fn a_reader_that_stops_loses_the_newest_lines_whole_and_gets_their_number() {
         let (mut reader, writer) = pipe();
         let mut log = log(writer);
         let sent = 4000;

@@ -1,7 +1,7 @@
-//! Tells a service manager how the daemon is: the protocol of `sd_notify(3)`, by hand.
+//! Notifies a service manager of the daemon's state, by the protocol of `sd_notify(3)`.
 //!
-//! Each message is one datagram to the socket that `NOTIFY_SOCKET` names. Nobody waits for it: what
-//! finds no room is sent again a moment later. Trouble is told once, in one line.
+//! Each message is one datagram to the socket that `NOTIFY_SOCKET` names. The daemon does not wait: a message
+//! for which there is no room is sent again a moment later. The first failure is logged, and no other.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,33 +14,31 @@ use crate::quote::Quoted;
 use crate::sys::clock;
 use crate::types::Millis;
 
-/// What the service manager tells the daemon, and nobody else.
+/// The variables that the service manager sets for the daemon. Children must not get them.
 pub const VARIABLES: [&str; 3] = [SOCKET, WATCHDOG_USEC, WATCHDOG_PID];
 const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// Until a message is sent again for which there was no room.
+/// After this time a message for which there was no room is sent again.
 const RETRY_MS: Millis = 100;
 
-/// See the module's documentation. Without a service manager it does nothing.
+/// Sends the messages. Without a service manager it does nothing.
 #[derive(Debug, Default)]
 pub struct Notifier {
     target: Option<(UnixDatagram, SocketAddr)>,
-    /// What found no room yet. Later messages follow on further lines, as the protocol allows.
+    /// Messages for which there was no room. Later messages are added as further lines, as the protocol
+    /// allows.
     unsent: String,
-    /// Sign of life: how often, and when next.
+    /// The watchdog message: its interval, and when it is due next.
     watchdog: Option<(Millis, Millis)>,
     retry_at: Option<Millis>,
     complained: bool,
 }
 
 impl Notifier {
-    /// For the service manager of the environment, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the environment; the daemon goes on without.
+    /// A notifier for the service manager that the environment names, if it names one, and a message about
+    /// what is wrong with the environment: the daemon then runs without notifying.
     pub fn from_environment(now: Millis) -> (Self, Option<String>) {
         let Some(name) = env::var_os(SOCKET).filter(|name| !name.is_empty()) else {
             return (Self::default(), None);
@@ -65,19 +63,19 @@ impl Notifier {
         }
     }
 
-    /// All is set up: at start, and after a reload.
+    /// The daemon watches everything: at start, and after a reload.
     #[must_use]
     pub fn ready(&mut self, status: &str) -> Option<String> {
         self.send(&format!("READY=1\nSTATUS={status}\n"))
     }
 
-    /// The configuration is being read again.
+    /// The daemon reads its configuration again.
     #[must_use]
     pub fn reloading(&mut self) -> Option<String> {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", clock::monotonic_micros()))
     }
 
-    /// The end has begun.
+    /// The daemon is about to end.
     #[must_use]
     pub fn stopping(&mut self) -> Option<String> {
         self.send("STOPPING=1\nSTATUS=waiting for tasks to finish\n")
@@ -90,7 +88,7 @@ impl Notifier {
         [next, self.retry_at].into_iter().flatten().min()
     }
 
-    /// Sends what is due.
+    /// Sends the messages that are due.
     #[must_use]
     pub fn tick(&mut self, now: Millis) -> Option<String> {
         let retry = self.retry_at.is_some_and(|at| at <= now);
@@ -104,7 +102,7 @@ impl Notifier {
         }
     }
 
-    /// Returns what there is to complain about, the first time.
+    /// Returns a message for the log at the first failure.
     fn send(&mut self, message: &str) -> Option<String> {
         let (socket, address) = self.target.as_ref()?;
         if !self.unsent.ends_with(message) {
@@ -128,7 +126,7 @@ impl Notifier {
     }
 }
 
-/// A path, or behind an `@` a name without a file (`unix(7)`).
+/// A path, or `@` and an abstract name (`unix(7)`).
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'/', ..] => SocketAddr::from_pathname(name),
@@ -137,7 +135,8 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-/// How often the service manager wants a sign of life, halved as `sd_watchdog_enabled(3)` advises.
+/// The interval of the watchdog message: half the time that the service manager allows, as
+/// `sd_watchdog_enabled(3)` advises.
 fn watchdog_ms() -> Result<Option<Millis>, String> {
     let number = |name: &str, text: OsString| {
         let parsed = text.to_str().and_then(|text| text.parse::<u64>().ok());

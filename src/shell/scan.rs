@@ -17,13 +17,49 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
 use crate::sys::dir::{self, FsType};
 use crate::sys::inotify::Inotify;
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::limits::Limit;
 use crate::sys::stat::{self, Kind, Stat};
-use crate::sys::writer::{Writer, writer};
 use crate::sys::{Errno, Error};
+use crate::types::Wd;
 
 /// One `getdents64(2)` fills so much.
 const LIST_BUFFER_SIZE: usize = 32 * 1024;
+
+/// Where directories are watched: the kernel, or a host that only counts them. Each directory has one
+/// watch, whatever its names; [`Inotify`] says what each call does and how it fails.
+#[allow(missing_docs, reason = "each is the method of Inotify of that name")]
+#[allow(clippy::missing_errors_doc, reason = "each fails as the method of Inotify of that name")]
+pub trait Watches {
+    fn identify(&self, dir: BorrowedFd<'_>) -> Result<Wd, Errno>;
+    fn enter_and_watch(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno>;
+    fn set_mask(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno>;
+    /// `parent` is the working directory.
+    fn watch_by_name(&self, parent: BorrowedFd<'_>, name: &CStr, mask: u32) -> Result<Wd, Errno>;
+    fn unwatch(&self, wd: Wd) -> Result<(), Errno>;
+}
+
+impl Watches for Inotify {
+    fn identify(&self, dir: BorrowedFd<'_>) -> Result<Wd, Errno> {
+        Inotify::identify(self, dir)
+    }
+
+    fn enter_and_watch(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
+        Inotify::enter_and_watch(self, dir, mask)
+    }
+
+    fn set_mask(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
+        Inotify::set_mask(self, dir, mask)
+    }
+
+    fn watch_by_name(&self, _: BorrowedFd<'_>, name: &CStr, mask: u32) -> Result<Wd, Errno> {
+        Inotify::watch_by_name(self, name, mask)
+    }
+
+    fn unwatch(&self, wd: Wd) -> Result<(), Errno> {
+        Inotify::unwatch(self, wd)
+    }
+}
 
 /// Watches and lists directories.
 #[derive(Debug)]
@@ -42,8 +78,8 @@ impl Default for Scanner {
 impl Scanner {
     /// Watches and lists directories, some of which may be the working directory afterwards. Whoever
     /// was changing the names of some of them has told of it when this returns.
-    pub fn scan(&mut self, inotify: &Inotify, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
-        let parent = match self.parent(inotify, scan) {
+    pub fn scan(&mut self, watches: &dyn Watches, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
+        let parent = match self.parent(watches, scan) {
             Ok(parent) => parent,
             Err(error) => return scan.items.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -54,8 +90,8 @@ impl Scanner {
             let watched = parent.filter(|_| scan.expect.is_some() && item.is_plain());
             inside = watched.is_some_and(|parent| inside || dir::enter(parent).is_ok());
             match watched {
-                Some(parent) if inside => self.look_by_name(inotify, &scan.base, parent, item),
-                _ => self.look(inotify, &scan.base, parent, item),
+                Some(parent) if inside => self.look_by_name(watches, &scan.base, parent, item),
+                _ => self.look(watches, &scan.base, parent, item),
             }
         };
         let results = scan.items.iter().map(&mut look).collect();
@@ -66,7 +102,7 @@ impl Scanner {
     }
 
     /// Opens the parent of a scan's items: the first step, done once for all of them.
-    fn parent(&self, inotify: &Inotify, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
+    fn parent(&self, watches: &dyn Watches, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
         if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
             return Ok(None);
         }
@@ -81,14 +117,14 @@ impl Scanner {
         let parent =
             if rest.is_empty() { top } else { dir::hold_beneath(top.as_fd(), rest).map_err(lost)? };
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
-        let wd = inotify.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
+        let wd = watches.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(Some(wd))) }
     }
 
     /// Watches and lists one directory. If that fails, it is not watched.
     fn look(
         &mut self,
-        inotify: &Inotify,
+        watches: &dyn Watches,
         base: &[u8],
         parent: Option<BorrowedFd<'_>>,
         item: &Item,
@@ -97,15 +133,15 @@ impl Scanner {
         let held = hold(base, parent, item).map_err(|errno| failed("open", &path(), errno))?;
         let fd = held.as_fd();
         let watched = if item.replace {
-            inotify.set_mask(fd, item.mask)
+            watches.set_mask(fd, item.mask)
         } else {
-            inotify.enter_and_watch(fd, item.mask)
+            watches.enter_and_watch(fd, item.mask)
         };
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
         let entries = self.list(fd, item).map_err(|errno| {
             if !item.replace {
                 // Nobody will know of this watch; EINVAL when the directory is gone already.
-                let _ = inotify.unwatch(wd);
+                let _ = watches.unwatch(wd);
             }
             failed("list", &path(), errno)
         })?;
@@ -117,20 +153,20 @@ impl Scanner {
     /// subdirectories.
     fn look_by_name(
         &mut self,
-        inotify: &Inotify,
+        watches: &dyn Watches,
         base: &[u8],
         parent: BorrowedFd<'_>,
         item: &Item,
     ) -> Result<Seen, ScanError> {
         let path = || [base, b"/", &item.name].concat();
         let name = c_path(&item.name);
-        let watched = inotify.watch_by_name(&name, item.mask);
+        let watched = watches.watch_by_name(parent, &name, item.mask);
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
         let entries = self.list_by_name(parent, &name, item).map_err(|errno| match errno {
             // It is not there any more: the engine knows whose watch this is.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => ScanError::Stale(Some(wd)),
             errno => {
-                let _ = inotify.unwatch(wd);
+                let _ = watches.unwatch(wd);
                 failed("list", &path(), errno)
             }
         })?;
@@ -214,26 +250,26 @@ fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<Owne
     }
 }
 
-/// A regular file, and whether somebody writes to it.
+/// A regular file, and whether a process holds it open for writing.
 fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Option<Entry> {
-    let kind = match writer(dir, &c_path(name)) {
-        Ok(Writer::Gone | Writer::NotAFile) => return None,
+    let kind = match open_for_writing(dir, &c_path(name)) {
+        Ok(OpenForWriting::Gone | OpenForWriting::NotAFile) => return None,
         outcome => kind_of(outcome),
     };
     Some(Entry { name: name.into(), kind, changed: true })
 }
 
 fn file_kind(dir: BorrowedFd<'_>, name: &[u8]) -> EntryKind {
-    kind_of(writer(dir, &c_path(name)))
+    kind_of(open_for_writing(dir, &c_path(name)))
 }
 
-fn kind_of(writer: Result<Writer, Errno>) -> EntryKind {
-    match writer {
-        Ok(Writer::Somebody | Writer::Gone) => EntryKind::OpenFile,
-        Ok(Writer::Unknown { stamp }) => EntryKind::Unsure { stamp },
+fn kind_of(outcome: Result<OpenForWriting, Errno>) -> EntryKind {
+    match outcome {
+        Ok(OpenForWriting::Yes | OpenForWriting::Gone) => EntryKind::OpenFile,
+        Ok(OpenForWriting::Unknown { stamp }) => EntryKind::Unsure { stamp },
         // It can be asked again later.
         Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => EntryKind::OpenFile,
-        Ok(Writer::Nobody | Writer::NotAFile) | Err(_) => EntryKind::File,
+        Ok(OpenForWriting::No | OpenForWriting::NotAFile) | Err(_) => EntryKind::File,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A worker that does not read never makes the daemon wait: its pipe does not block, and what does
 //! not fit stays in a buffer, which the engine keeps short.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -21,9 +22,8 @@ const READ_SIZE: usize = 64 * 1024;
 /// Read from a worker that has ended: what its pipe can hold. More comes from a process it left.
 pub const LAST_READS: usize = 17;
 
-/// Of what went into a pipe, so much is remembered: what a pipe can hold (`pipe(7)`), and the longest
-/// line before that.
-const SENT_MAX: usize = (64 + 36) * 1024;
+/// What a pipe can hold (`pipe(7)`): all that was written before that has been read.
+const PIPE_SIZE: usize = 64 * 1024;
 
 /// What became of the lines given to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,25 @@ struct InputPipe {
     closing: bool,
     /// It was closed at the other end.
     broken: bool,
-    /// What was written last, for a worker that does not answer.
+    /// What was written last, for a worker that does not answer: what the pipe may still hold, from the
+    /// beginning of a line on.
     sent: Option<Vec<u8>>,
+    /// So many bytes were written.
+    written: usize,
+    /// Where each line that was handed over begins, as far as the worker may not have begun to read it.
+    starts: VecDeque<usize>,
+    /// So many lines before those were handed over.
+    begun: u64,
+}
+
+/// What a worker left when it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The whole lines that it had not read, of those that were told as written; of one that does not
+    /// answer.
+    pub unread: Vec<u8>,
+    /// How many of the lines that were handed over it had begun to read.
+    pub begun: u64,
 }
 
 #[derive(Debug)]
@@ -130,6 +147,9 @@ impl Workers {
             closing: false,
             broken: false,
             sent: (!start.ack).then(Vec::new),
+            written: 0,
+            starts: VecDeque::new(),
+            begun: 0,
         };
         self.buffer.resize(READ_SIZE, 0);
         self.running.push(Pipes { id: start.id, input: Some(input), answers });
@@ -140,7 +160,7 @@ impl Workers {
     /// Takes a line to be written by [`Workers::flush`].
     pub fn hand(&mut self, id: WorkerId, line: &[u8]) {
         if let Some(input) = self.get_mut(id).and_then(|pipes| pipes.input.as_mut()) {
-            input.buffer.extend_from_slice(line);
+            input.hand(line);
             if !self.fresh.contains(&id) {
                 self.fresh.push(id);
             }
@@ -226,21 +246,26 @@ impl Workers {
         answers.is_some_and(|answers| process::unread(&answers.pipe).is_ok_and(|count| count > 0))
     }
 
-    /// Forgets a worker that has ended. Returns the lines that it had not read, of those that were told
-    /// as written.
-    pub fn end(&mut self, reactor: &mut Reactor, id: WorkerId) -> Vec<u8> {
-        let Some(at) = self.running.iter().position(|pipes| pipes.id == id) else { return Vec::new() };
+    /// Forgets a worker that has ended.
+    pub fn end(&mut self, reactor: &mut Reactor, id: WorkerId) -> Left {
+        let Some(at) = self.running.iter().position(|pipes| pipes.id == id) else { return Left::default() };
         let Pipes { input, answers, .. } = self.running.remove(at);
         if let Some(answers) = answers {
             reactor.remove(answers.token, &answers.pipe);
         }
-        let Some(mut input) = input else { return Vec::new() };
+        // Its input was closed behind the last line.
+        let Some(mut input) = input else { return Left { unread: Vec::new(), begun: u64::MAX } };
         input.wait_for_room(reactor, id, false);
-        input.unread()
+        Left { unread: input.unread(), begun: input.lines_begun() }
     }
 }
 
 impl InputPipe {
+    fn hand(&mut self, line: &[u8]) {
+        self.starts.push_back(self.written + self.buffer.len());
+        self.buffer.extend_from_slice(line);
+    }
+
     /// Returns how many counted lines are wholly written; an error when nothing can be, ever.
     fn write(&mut self) -> std::io::Result<usize> {
         let mut end = 0;
@@ -258,9 +283,16 @@ impl InputPipe {
         self.uncounted -= self.uncounted.min(end);
         if let Some(sent) = &mut self.sent {
             sent.extend_from_slice(written);
-            if sent.len() > 2 * SENT_MAX {
-                sent.drain(..sent.len() - SENT_MAX);
+            if sent.len() > 2 * PIPE_SIZE {
+                let surely_read = &sent[..sent.len() - PIPE_SIZE];
+                let start = line_start(surely_read);
+                sent.drain(..start);
             }
+        }
+        self.written += end;
+        while self.starts.front().is_some_and(|start| start + PIPE_SIZE < self.written) {
+            self.starts.pop_front();
+            self.begun += 1;
         }
         self.buffer.drain(..end);
         Ok(lines)
@@ -282,13 +314,22 @@ impl InputPipe {
         let Some(sent) = &self.sent else { return Vec::new() };
         let count = process::unread(&self.pipe).unwrap_or(0).min(sent.len());
         let read = &sent[..sent.len() - count];
-        let start = read.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        let mut unread = if count == 0 { Vec::new() } else { sent[start..].to_vec() };
+        let mut unread = sent[line_start(read)..].to_vec();
         unread.extend_from_slice(&self.buffer[..self.uncounted]);
-        let end = unread.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        unread.truncate(end);
+        unread.truncate(line_start(&unread));
         unread
     }
+
+    /// How many lines the worker has begun to read.
+    fn lines_begun(&self) -> u64 {
+        let read = self.written - process::unread(&self.pipe).unwrap_or(0).min(self.written);
+        self.begun + self.starts.iter().take_while(|start| **start < read).count() as u64
+    }
+}
+
+/// Where the line begins in which a text ends.
+fn line_start(text: &[u8]) -> usize {
+    text.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1)
 }
 
 #[cfg(test)]
@@ -305,6 +346,9 @@ mod tests {
             closing: false,
             broken: false,
             sent: Some(Vec::new()),
+            written: 0,
+            starts: VecDeque::new(),
+            begun: 0,
         };
         (File::from(read), input)
     }
@@ -316,7 +360,7 @@ mod tests {
     #[test]
     fn what_a_worker_leaves_unread_is_had_back_in_whole_lines() {
         let (mut pipe, mut input) = input(b"");
-        input.buffer.extend_from_slice(b"one\ntwo\nthree\n");
+        input.hand(b"one\ntwo\nthree\n");
         assert_eq!(input.write().unwrap(), 3);
         assert_eq!(input.unread(), b"one\ntwo\nthree\n");
         read(&mut pipe, 4);
@@ -357,7 +401,67 @@ mod tests {
             read(&mut pipe, count);
         }
         assert_eq!(total, 200);
-        assert!(input.sent.unwrap().len() <= 2 * SENT_MAX);
+        assert!(input.sent.unwrap().len() <= 2 * PIPE_SIZE);
+    }
+
+    /// Longer than a pipe, and than all that was once remembered of it.
+    #[test]
+    fn a_long_line_is_had_back_from_its_beginning_or_not_at_all() {
+        let line = [&[b'x'; 300_000][..], b"\n"].concat();
+        // A line that was told as written goes to the next worker, one that was not does not.
+        for uncounted in [true, false] {
+            let (mut pipe, mut input) = input(if uncounted { &line } else { b"" });
+            if !uncounted {
+                input.hand(&line);
+            }
+            let mut left = line.len();
+            while left > 0 {
+                input.write().unwrap();
+                let count = process::unread(&pipe).unwrap();
+                let expected: &[u8] = if uncounted { &line } else { b"" };
+                assert!(input.unread() == expected || input.buffer.is_empty());
+                read(&mut pipe, count);
+                left -= count;
+                assert!(left == 0 || input.unread() == expected, "{left} of {uncounted}");
+            }
+            assert_eq!(input.unread(), b"");
+        }
+        // Whole, while the worker reads it.
+        let (mut pipe, mut input) = input(b"");
+        input.hand(&line);
+        input.hand(b"last\n");
+        while !input.buffer.is_empty() {
+            input.write().unwrap();
+            read(&mut pipe, 1000);
+        }
+        assert_eq!(input.unread(), [&line, b"last\n".as_slice()].concat());
+    }
+
+    #[test]
+    fn lines_that_a_worker_has_begun_to_read_are_counted() {
+        let (mut pipe, mut input) = input(b"old\n");
+        input.hand(b"one\n");
+        input.hand(b"two\n");
+        assert_eq!(input.lines_begun(), 0);
+        input.write().unwrap();
+        for (count, expected) in [(4, 0), (1, 1), (3, 1), (1, 2)] {
+            read(&mut pipe, count);
+            assert_eq!(input.lines_begun(), expected);
+        }
+        read(&mut pipe, 3);
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        for lines in 0..200 {
+            input.hand(&line);
+            input.write().unwrap();
+            assert_eq!(input.lines_begun(), 2 + lines);
+            read(&mut pipe, 1000);
+        }
+        assert!(input.starts.len() <= 67, "{}", input.starts.len());
+        input.hand(&[b'x'; 300_000]);
+        input.write().unwrap();
+        assert_eq!(input.lines_begun(), 202);
+        read(&mut pipe, 1);
+        assert_eq!(input.lines_begun(), 203, "it is read in part, and not wholly written");
     }
 
     #[test]

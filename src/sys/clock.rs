@@ -1,4 +1,4 @@
-//! The clocks: time since boot for every decision, wall time for the eyes of the log's reader.
+//! The clocks: time since boot for decisions, wall time for the log.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -31,15 +31,15 @@ fn boot_time() -> TimeSpec {
     clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or(TimeSpec::new(0, 0))
 }
 
-/// Microseconds on the clock that stands still while the machine sleeps (`CLOCK_MONOTONIC`), which
-/// is the one that `sd_notify(3)` speaks of.
+/// Microseconds on the clock that stops while the machine sleeps (`CLOCK_MONOTONIC`), as `sd_notify(3)`
+/// wants.
 #[must_use]
 pub fn monotonic_micros() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
     micros_of(time)
 }
 
-/// Local wall time. It jumps: nothing but text is made of it.
+/// Local wall time. It can jump, so it is used for text only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallTime {
     /// Seconds since 1970, UTC.
@@ -53,7 +53,7 @@ pub struct WallTime {
 /// The wall clock, in the time zone of `TZ` or `/etc/localtime`.
 #[must_use]
 pub fn wall() -> WallTime {
-    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    #[allow(clippy::disallowed_methods, reason = "the one function that asks for wall time")]
     let now = std::time::SystemTime::now();
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let secs = i64::try_from(since_epoch.as_secs()).unwrap_or_default();
@@ -68,8 +68,8 @@ pub fn wall_ns() -> i64 {
     i64::from(now.tv_sec()).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec().into())
 }
 
-/// Seconds east of Greenwich at that moment. Beyond the range of a 32-bit `time_t` the offset is
-/// that of its last second, so that only the zone is off by an hour in summer, and not the year.
+/// Seconds east of Greenwich at that moment. Raw, because nix has no `localtime_r(3)`. Beyond the range of a
+/// 32-bit `time_t` this is the offset of the last second in the range: it may be an hour wrong in summer.
 #[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]
 fn zone_offset(secs: i64) -> i32 {
     let time = secs.try_into().unwrap_or(i32::MAX.into());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn wall_time_is_of_this_age() {
+    fn wall_time_is_plausible() {
         let time = wall();
         assert!(time.secs > 1_700_000_000);
         assert!(time.millis < 1000);

@@ -1,10 +1,9 @@
 //! Directories: opened without following links, listed without allocating.
 //!
-//! `open_trusted` is for paths that the administrator wrote down; all that lies below is opened
-//! relative to a descriptor, so that nobody can slip in a symbolic link on the way.
+//! `open_trusted` is for paths that the administrator wrote. Everything below such a path is opened relative
+//! to a descriptor, so that no other user can put a symbolic link in between.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +20,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
-/// Opens a directory for listing. Symbolic links are followed, for the path is the administrator's.
+/// Opens a directory for listing. Symbolic links are followed, because the administrator wrote the path.
 ///
 /// # Errors
 /// ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EMFILE, ENFILE and what the filesystem says.
@@ -37,11 +36,11 @@ pub fn open_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()))
 }
 
-/// Opens a subdirectory only to hold it: to watch it, ask about it, open what is in it. That costs
-/// less than opening it for listing, and makes no events; `name` is one component.
+/// Opens a subdirectory with `O_PATH`, which is enough to watch it, to get its attributes and to open its
+/// entries. That costs less than opening it for listing, and makes no events. `name` is one component.
 ///
 /// # Errors
-/// As [`open_child`], but the right to read it is not asked for.
+/// As [`open_child`], but the directory need not be readable.
 pub fn hold_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, SEARCH, Mode::empty()))
 }
@@ -49,13 +48,13 @@ pub fn hold_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
 /// As [`hold_child`] for a path that may lead through symbolic links.
 ///
 /// # Errors
-/// As [`open_trusted`], but the right to read it is not asked for.
+/// As [`open_trusted`], but the directory need not be readable.
 pub fn hold_trusted(path: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| nix::fcntl::open(path, SEARCH - OFlag::O_NOFOLLOW, Mode::empty()))
 }
 
-/// Opens a directory below `dir` to hold it, however deep, with no symbolic link on the way and no
-/// way out. An empty path means `dir` itself.
+/// As [`hold_child`] for a directory at any depth below `dir`. No symbolic link is followed, and the path
+/// cannot lead out of `dir`. An empty path means `dir` itself.
 ///
 /// # Errors
 /// As [`open_trusted`]; ELOOP or ENOTDIR when a component is a symbolic link; EXDEV when the path
@@ -67,7 +66,7 @@ pub fn hold_beneath(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> 
     check_beneath(path)?;
     if !NO_OPENAT2.load(Ordering::Relaxed) {
         match hold_beneath_in_steps(dir, path) {
-            // Sandboxes answer EPERM; openat2 itself does so for O_NOATIME only.
+            // Sandboxes give EPERM; openat2 itself gives it only for O_NOATIME.
             Err(Errno::ENOSYS | Errno::EPERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
             outcome => return outcome,
         }
@@ -75,7 +74,7 @@ pub fn hold_beneath(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> 
     hold_beneath_by_components(dir, path)
 }
 
-/// What both ways must refuse alike, whatever is on disk.
+/// The paths that [`hold_beneath`] refuses whatever is on disk.
 fn check_beneath(path: &[u8]) -> Result<(), Errno> {
     if path.contains(&0) {
         return Err(Errno::EINVAL);
@@ -121,7 +120,7 @@ fn hold_component(dir: BorrowedFd<'_>, part: &[u8]) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, part, SEARCH, Mode::empty()))
 }
 
-/// A directory that is held needs to be searched only, not read, and holding it makes no event.
+/// `O_PATH` needs no right to read the directory, and makes no event.
 const SEARCH: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 
@@ -129,13 +128,13 @@ fn or_here(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
 }
 
-/// Where a walk has come to: at first the directory it started from.
+/// The directory that a walk has reached; at first that is its start.
 fn here<'a>(start: BorrowedFd<'a>, own: &'a Option<OwnedFd>) -> BorrowedFd<'a> {
     own.as_ref().map_or(start, AsFd::as_fd)
 }
 
-/// Makes a directory the working directory. Only the thread that watches does that, and it leaves it soon
-/// ([`leave`]).
+/// Makes a directory the working directory. Only the thread that watches may call this, and it calls
+/// [`leave`] soon.
 ///
 /// # Errors
 /// EACCES without the right to search it.
@@ -143,16 +142,18 @@ pub fn enter(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     retry(|| nix::unistd::fchdir(dir))
 }
 
-/// Makes `/` the working directory again, so that the one that was entered can be unmounted.
+/// Makes `/` the working directory again, so that the filesystem of the entered directory can be unmounted.
 pub fn leave() {
-    // Every process can search its root; without that, nothing else would work either.
+    // Every process can search its root.
     let _ = retry(|| nix::unistd::chdir(c"/"));
 }
 
-/// Waits until whoever is changing the names in a directory is done and has told of it: the kernel
-/// does both under the directory's lock, which a listing needs too. Opens and closes the directory.
+/// Waits until a process that is changing names in a directory is done, and the kernel has queued its events:
+/// the kernel does both under the directory's lock, which a listing takes too. Opens and closes the
+/// directory.
 pub fn await_changes(dir: BorrowedFd<'_>) {
-    // Room for no entry: EINVAL, once the lock was had. Who may not read it may not watch it either.
+    // The buffer is too small for an entry: the kernel takes the lock and then gives EINVAL. A directory that
+    // cannot be read cannot be watched either.
     if let Ok(dir) = open_child(dir, c".") {
         let _ = getdents(dir.as_fd(), &mut [0; 1]);
     }
@@ -163,8 +164,8 @@ pub const LIST_BUFFER_SIZE: usize = 32 * 1024;
 
 /// Calls `visit` with name and kind of every entry but `.` and `..`, from the beginning.
 ///
-/// Entries made or removed meanwhile may or may not be among them. The buffer's contents before
-/// and after mean nothing.
+/// Entries that are made or removed meanwhile may or may not be among them. The contents of the buffer are
+/// overwritten.
 ///
 /// # Errors
 /// EINVAL when the buffer is too small for one entry (280 bytes always suffice), ENOTDIR, EBADF
@@ -175,8 +176,8 @@ pub fn list(dir: BorrowedFd<'_>, buffer: &mut [u8], mut visit: impl FnMut(&[u8],
     Ok(())
 }
 
-/// As [`list`], but goes on from where the descriptor is, and only as far as the buffer reaches: a
-/// directory of a million entries can be read in pieces. Returns whether there may be more.
+/// As [`list`], but begins at the position of the descriptor and fills the buffer once: so a directory of a
+/// million entries can be read in pieces. Returns whether there may be more.
 ///
 /// # Errors
 /// As [`list`].
@@ -186,7 +187,7 @@ pub fn list_some(
     mut visit: impl FnMut(&[u8], Kind),
 ) -> Result<bool, Errno> {
     let filled = match retry(|| getdents(dir, buffer)) {
-        // The directory itself was removed: it is empty, and glibc's readdir(3) says so too.
+        // The directory was removed, and so it is empty; glibc's readdir(3) takes it so too.
         Err(Errno::ENOENT) => 0,
         outcome => outcome?,
     };
@@ -198,7 +199,7 @@ pub fn list_some(
     Ok(filled > 0)
 }
 
-/// `getdents64(2)`, which no C library exposes in this shape everywhere.
+/// `getdents64(2)`. Raw: nix has `readdir(3)`, which allocates, and not all C libraries have this call.
 fn getdents(dir: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the buffer may be written up to its length, which is all getdents64(2) does.
     let size =
@@ -226,7 +227,7 @@ fn entries(mut buffer: &[u8]) -> impl Iterator<Item = (&CStr, u8)> {
     })
 }
 
-/// `None` when the filesystem does not say.
+/// `None` when the filesystem does not give the type.
 fn kind_of_type(d_type: u8) -> Option<Kind> {
     match d_type {
         libc::DT_UNKNOWN => None,
@@ -238,8 +239,8 @@ fn kind_of_type(d_type: u8) -> Option<Kind> {
     }
 }
 
-/// `None` when the entry has gone meanwhile. What may be listed but not searched cannot be entered
-/// either, so nobody misses a directory there.
+/// `None` when the entry has vanished meanwhile. In a directory that may be listed but not searched every
+/// entry counts as [`Kind::Other`]: its subdirectories cannot be opened anyway.
 fn look_up(dir: BorrowedFd<'_>, name: &CStr) -> Option<Kind> {
     match stat_at(dir, name) {
         Ok(stat) => Some(stat.kind),
@@ -248,7 +249,7 @@ fn look_up(dir: BorrowedFd<'_>, name: &CStr) -> Option<Kind> {
     }
 }
 
-/// Which directory this is.
+/// Device and inode of a directory.
 ///
 /// # Errors
 /// As [`stat`].
@@ -261,8 +262,8 @@ pub fn identity(dir: BorrowedFd<'_>) -> Result<FileId, Errno> {
 pub struct FsType(pub u32);
 
 impl FsType {
-    /// The name of a filesystem on which others may change files without inotify knowing: their
-    /// changes are made on another machine, or in a process behind the kernel's back.
+    /// The name of a filesystem on which files may change without events, because the changes are made on
+    /// another machine or by a process that serves the filesystem.
     #[must_use]
     pub const fn remote(self) -> Option<&'static str> {
         Some(match self.0 {
@@ -284,41 +285,34 @@ impl FsType {
         })
     }
 
-    /// Whether files have owners and modes of their own: FAT and the like give all the same, and a
-    /// server may do with them as it likes.
+    /// Whether each file has its own owner and mode. FAT and the like have one for all files, and a server
+    /// may ignore them.
     #[must_use]
     pub const fn keeps_owners(self) -> bool {
         self.remote().is_none() && !matches!(self.0, 0x4d44 | 0x2011_bab0 | 0x7366_746e | 0x5346_544e)
     }
 
-    /// Whether a directory's link count of 2 proves that it has no subdirectory: ext2 to ext4, xfs
-    /// and tmpfs keep it so; btrfs and others always say 1, and what is unknown is not trusted.
+    /// Whether a directory's link count of 2 proves that it has no subdirectory. So it is on ext2 to ext4,
+    /// xfs and tmpfs; on btrfs and others the count is always 1, and other filesystems are not trusted.
     #[must_use]
     pub const fn counts_links(self) -> bool {
         matches!(self.0, 0xef53 | 0x5846_5342 | 0x0102_1994)
     }
 }
 
-/// The type of the filesystem that `fd` is on.
+/// The type of the filesystem of a file.
 ///
 /// # Errors
 /// ENOSYS and what the filesystem says.
 pub fn fs_type(fd: BorrowedFd<'_>) -> Result<FsType, Errno> {
-    retry(|| {
-        let mut buffer = MaybeUninit::<libc::statfs64>::zeroed();
-        // SAFETY: the buffer holds a struct statfs64, as fstatfs(2) wants.
-        let outcome = unsafe { libc::fstatfs64(fd.as_raw_fd(), buffer.as_mut_ptr()) };
-        Errno::result(outcome)?;
-        // SAFETY: fstatfs(2) succeeded and filled it; all zeroes were valid before.
-        let statfs = unsafe { buffer.assume_init() };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::unnecessary_cast,
-            reason = "32 bits that the C libraries sign-extend, or not, into fields of various widths"
-        )]
-        Ok(FsType(statfs.f_type as u32))
-    })
+    let found = retry(|| nix::sys::statfs::fstatfs(fd))?.filesystem_type();
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "32 bits that the C libraries sign-extend, or not, into fields of various widths"
+    )]
+    Ok(FsType(found.0 as u32))
 }
 
 #[cfg(test)]

@@ -7,26 +7,26 @@ use nix::sys::epoll::{Epoll as Kernel, EpollCreateFlags, EpollEvent, EpollFlags,
 use super::Errno;
 use crate::types::Millis;
 
-/// What to wait for. Hang-ups and errors are always reported, even for an interest in nothing.
+/// What to wait for. Hang-ups and errors are always reported, also for [`Interest::NONE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
-    /// Something to read, or the end of it.
+    /// Data to read, or the end of the stream.
     pub readable: bool,
     /// Room to write.
     pub writable: bool,
-    /// Urgent: how `/proc/self/mountinfo` reports a change of mounts (`proc(5)`). It is always
-    /// readable, so ask for this alone.
+    /// An urgent condition, by which `/proc/self/mountinfo` reports a change of mounts (`proc(5)`). That file
+    /// is always readable, so ask for this alone.
     pub priority: bool,
-    /// Report once, then nothing until `modify`.
+    /// Report once, and again only after `modify`.
     pub oneshot: bool,
 }
 
 impl Interest {
-    /// Something to read.
+    /// Data to read.
     pub const READ: Self = Self { readable: true, writable: false, priority: false, oneshot: false };
     /// Room to write.
     pub const WRITE: Self = Self { readable: false, writable: true, priority: false, oneshot: false };
-    /// Nothing for now; the descriptor keeps its place.
+    /// Nothing for now; the descriptor stays in the set.
     pub const NONE: Self = Self { readable: false, writable: false, priority: false, oneshot: false };
     /// A change of mounts.
     pub const PRIORITY: Self = Self { readable: false, writable: false, priority: true, oneshot: false };
@@ -41,19 +41,19 @@ impl Interest {
     }
 }
 
-/// One descriptor that is ready, known by the token it was added with.
+/// One descriptor that is ready, identified by its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// The token of [`Epoll::add`].
     pub token: u64,
-    /// Reading will not block. True for every hang-up and error too: reading finds out which, and
-    /// a loop that looked only at data would spin on them.
+    /// Reading will not block. Also true for every hang-up and error: the caller reads, learns which, and
+    /// removes the descriptor; otherwise it would be reported for ever.
     pub readable: bool,
     /// Writing will not block, or will fail at once.
     pub writable: bool,
-    /// The other side is gone, or the descriptor is in error.
+    /// The peer has closed, or the descriptor has an error.
     pub hangup: bool,
-    /// Urgent condition; see [`Interest::priority`].
+    /// An urgent condition; see [`Interest::priority`].
     pub priority: bool,
 }
 
@@ -71,7 +71,7 @@ impl From<&EpollEvent> for Ready {
     }
 }
 
-/// Room for what one [`Epoll::wait`] returns, to be used again and again.
+/// A buffer for the results of [`Epoll::wait`], to be reused.
 #[derive(Debug)]
 pub struct Events {
     buffer: Vec<EpollEvent>,
@@ -79,14 +79,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// Room for `capacity` descriptors, at least one. More that are ready are found by the next
-    /// wait: the kernel takes turns.
+    /// Room for `capacity` descriptors, at least one. If more are ready, the next wait returns the others.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self { buffer: vec![EpollEvent::empty(); capacity.max(1)], count: 0 }
     }
 
-    /// What the last wait found.
+    /// The results of the last wait.
     pub fn iter(&self) -> impl Iterator<Item = Ready> + '_ {
         self.buffer[..self.count].iter().map(Ready::from)
     }
@@ -105,11 +104,11 @@ impl Epoll {
         Kernel::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Self)
     }
 
-    /// Adds a descriptor. Closing its last duplicate removes it; [`Epoll::delete`] it earlier if a
-    /// duplicate may live on elsewhere.
+    /// Adds a descriptor. The kernel removes it when its last duplicate is closed; call [`Epoll::delete`] if
+    /// a duplicate may stay open.
     ///
     /// # Errors
-    /// EPERM for what cannot be waited for (regular files, `/dev/null`), EEXIST, ENOMEM, ENOSPC.
+    /// EPERM for files that cannot be waited for (regular files, `/dev/null`), EEXIST, ENOMEM, ENOSPC.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<(), Errno> {
         self.0.add(fd, EpollEvent::new(interest.flags(), token))
     }
@@ -130,11 +129,11 @@ impl Epoll {
         self.0.delete(fd)
     }
 
-    /// Waits until something is ready, at most `timeout` milliseconds, for ever without one.
-    /// Returns how many are ready, 0 when the time is over.
+    /// Waits until a descriptor is ready, at most `timeout` milliseconds, or without a limit. Returns how
+    /// many are ready, 0 when the time is over.
     ///
-    /// An interruption (a stop and continue; signals are blocked) also returns 0, because only the
-    /// caller knows how much of the time is left.
+    /// An interruption also returns 0, because only the caller knows how much of the time is left. Signals
+    /// are blocked, but a process that is stopped and continued is interrupted too.
     ///
     /// # Errors
     /// None that the kernel documents for a valid set.
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn readable_writable_and_hangup_are_told_apart() {
+    fn readable_writable_and_hangup_differ() {
         let epoll = Epoll::new().unwrap();
         let (read, write) = process::pipe().unwrap();
         epoll.add(&read, 1, Interest::READ).unwrap();
@@ -226,7 +225,7 @@ mod tests {
         let epoll = Epoll::new().unwrap();
         let mounts = File::open("/proc/self/mountinfo").unwrap();
         epoll.add(&mounts, 1, Interest::PRIORITY).unwrap();
-        // A change by somebody else may be reported; always-readable data may not.
+        // Another process may change a mount, which is reported. Data that is always readable is not.
         assert!(ready(&epoll).iter().all(|ready| ready.priority));
     }
 

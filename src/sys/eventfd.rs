@@ -2,37 +2,37 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::{EfdFlags, EventFd as Kernel};
 
 use super::{Errno, retry};
 
-/// A descriptor that is readable once somebody has rung it.
+/// A counter in the kernel; its descriptor is readable while the counter is not 0.
 #[derive(Debug)]
-pub struct Bell(EventFd);
+pub struct EventFd(Kernel);
 
-impl Bell {
-    /// One that nobody has rung.
+impl EventFd {
+    /// A counter that is 0.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> Result<Self, Errno> {
-        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Self)
+        Kernel::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Self)
     }
 
-    /// Makes it readable; rings add up.
-    pub fn ring(&self) {
-        // EAGAIN: it was rung 2^64 times, and so is readable.
+    /// Adds 1 to the counter.
+    pub fn notify(&self) {
+        // EAGAIN: the counter is at its maximum, and so the descriptor is readable.
         let _ = retry(|| self.0.write(1));
     }
 
-    /// Makes it quiet again.
-    pub fn quiet(&self) {
-        // EAGAIN: nobody has rung.
+    /// Sets the counter to 0.
+    pub fn clear(&self) {
+        // EAGAIN: the counter is 0 already.
         let _ = retry(|| self.0.read());
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -44,17 +44,17 @@ mod tests {
     use crate::sys::epoll::{Epoll, Events, Interest};
 
     #[test]
-    fn it_is_readable_until_it_is_quiet() {
-        let bell = Bell::new().unwrap();
+    fn it_is_readable_until_it_is_cleared() {
+        let event = EventFd::new().unwrap();
         let epoll = Epoll::new().unwrap();
-        epoll.add(&bell, 1, Interest::READ).unwrap();
+        epoll.add(&event, 1, Interest::READ).unwrap();
         let mut events = Events::new(1);
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(0));
-        bell.ring();
-        bell.ring();
+        event.notify();
+        event.notify();
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(1));
-        bell.quiet();
-        bell.quiet();
+        event.clear();
+        event.clear();
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(0));
     }
 }

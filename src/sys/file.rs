@@ -1,20 +1,20 @@
-//! Names in directories, and the attributes of what is open.
+//! Names in directories, and the attributes of open files.
 //!
-//! Every call takes a directory's descriptor and one component, and follows no symbolic link. What
-//! changes attributes takes a descriptor, so that what was looked at is what is changed.
+//! Every call takes the descriptor of a directory and one component, and follows no symbolic link. Calls that
+//! change attributes take the descriptor of the file, so that they change the file that was checked.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence, lseek64};
 
 use super::{Errno, proc_path, retry};
 
-/// Takes hold of whatever has this name, without opening it: good for asking, for changing owner and
-/// mode, and for comparing.
+/// Opens a name with `O_PATH`, whatever its type: enough to get attributes, to change owner and mode, and to
+/// compare.
 ///
 /// # Errors
 /// ENOENT, EACCES, ENAMETOOLONG, EMFILE, ENFILE.
@@ -23,7 +23,7 @@ pub fn hold(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, flags, Mode::empty()))
 }
 
-/// Opens a file for reading. A FIFO is not waited for; the caller asks what it has got.
+/// Opens a file for reading. A FIFO is not waited for; the caller checks the type.
 ///
 /// # Errors
 /// As [`hold`]; ELOOP for a symbolic link, ENXIO for a socket.
@@ -31,7 +31,7 @@ pub fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, READ, Mode::empty()))
 }
 
-/// For reading, whatever it turns out to be.
+/// For reading, whatever the type.
 pub(super) const READ: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_NONBLOCK)
@@ -53,7 +53,7 @@ pub fn create(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))
 }
 
-/// Makes a directory, with these permission bits less the process's umask.
+/// Makes a directory with these permission bits, less the umask of the process.
 ///
 /// # Errors
 /// As `mkdir(2)`.
@@ -78,16 +78,16 @@ pub fn make_symlink(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Result<(
     retry(|| nix::unistd::symlinkat(target, dir, name))
 }
 
-/// Where a symbolic link leads; an empty name means the link that `dir` holds.
+/// The target of a symbolic link; an empty name means the link that `dir` is open on.
 ///
 /// # Errors
-/// EINVAL when it is none, ENOENT, EACCES.
+/// EINVAL for anything but a symbolic link, ENOENT, EACCES.
 pub fn read_symlink(dir: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
     use std::os::unix::ffi::OsStringExt;
     retry(|| nix::fcntl::readlinkat(dir, name)).map(OsStringExt::into_vec)
 }
 
-/// Gives a file another name; of a symbolic link, the link itself gets it.
+/// Makes a hard link. Of a symbolic link, the link itself gets the new name.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EMLINK, EPERM and what else `link(2)` says.
@@ -95,18 +95,19 @@ pub fn link(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new_name: &CS
     retry(|| nix::unistd::linkat(from, name, to, new_name, AtFlags::empty()))
 }
 
-/// What [`rename`] does with something that has the new name already.
+/// What [`rename`] does when the new name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// EEXIST.
+    /// It fails with EEXIST.
     Keep,
-    /// As `rename(2)`: a file replaces a file, a directory an empty directory.
+    /// A file replaces a file, a directory replaces an empty directory, as with `rename(2)`.
     Replace,
-    /// Both change places.
+    /// Both exchange their names.
     Exchange,
 }
 
-/// `renameat2(2)`, which nothing but a replacement can do without.
+/// Renames. `renameat2(2)` is called by number: nix and libc have it for glibc alone. [`Existing::Replace`]
+/// does not need it.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EBUSY for a mount point, EINVAL where the filesystem cannot do it that way,
@@ -155,7 +156,8 @@ pub fn remove_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     retry(|| nix::unistd::unlinkat(dir, name, UnlinkatFlags::RemoveDir))
 }
 
-/// Changes owner and group of what is held; of a symbolic link, the link's own.
+/// Changes owner and group of a file; of a symbolic link, those of the link. `fd` may be an `O_PATH`
+/// descriptor.
 ///
 /// # Errors
 /// EPERM without the right, or where the filesystem has no owners; EROFS.
@@ -164,16 +166,18 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Resu
     retry(|| nix::unistd::fchownat(fd, c"", uid, gid, AtFlags::AT_EMPTY_PATH))
 }
 
-/// The number of `fchmodat2(2)`, the same on every architecture. libc does not have it everywhere.
+/// The number of `fchmodat2(2)`, the same on every architecture. nix lacks the call, and libc has the number
+/// on some architectures only.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Changes the permission bits of what is open or held: not of a symbolic link, which has none.
+/// Changes the permission bits of a file. `fd` may be an `O_PATH` descriptor. A symbolic link has no such
+/// bits.
 ///
 /// # Errors
-/// EPERM, EROFS; EOPNOTSUPP for a symbolic link. For what is only held, ENOENT where the kernel
+/// EPERM, EROFS; EOPNOTSUPP for a symbolic link. For an `O_PATH` descriptor, ENOENT where the kernel
 /// (before 6.6) does not know `fchmodat2(2)` and `/proc` is not mounted.
 pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
-    // A held file has no mode to change by its descriptor (open(2), O_PATH).
+    // fchmod(2) refuses an O_PATH descriptor (open(2)).
     match retry(|| nix::sys::stat::fchmod(fd, permissions(mode))) {
         Err(Errno::EBADF) => {}
         outcome => return outcome,
@@ -185,7 +189,7 @@ pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
         Errno::result(outcome).map(drop)
     });
     match outcome {
-        // Sandboxes answer EPERM for calls that they do not know.
+        // Sandboxes give EPERM for calls that they do not know.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             let path = proc_path(fd);
             let flag = nix::sys::stat::FchmodatFlags::FollowSymlink;
@@ -195,8 +199,8 @@ pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
     }
 }
 
-/// Sets the times of last access and last change of data, in nanoseconds since 1970, of `name` in
-/// `dir`; of a symbolic link, the link's own.
+/// Sets the times of last access and last change of data, in nanoseconds since 1970, of `name` in `dir`; of a
+/// symbolic link, those of the link.
 ///
 /// # Errors
 /// EPERM, EROFS, EINVAL for a time that the filesystem cannot store.
@@ -205,7 +209,7 @@ pub fn set_times(dir: BorrowedFd<'_>, name: &CStr, accessed_ns: i64, modified_ns
     retry(|| nix::sys::stat::utimensat(dir, name, &accessed, &modified, UtimensatFlags::NoFollowSymlink))
 }
 
-/// As [`set_times`] for what is open.
+/// As [`set_times`] for an open file.
 ///
 /// # Errors
 /// As [`set_times`].
@@ -214,22 +218,24 @@ pub fn set_open_times(fd: BorrowedFd<'_>, accessed_ns: i64, modified_ns: i64) ->
     retry(|| nix::sys::stat::futimens(fd, &accessed, &modified))
 }
 
+#[allow(clippy::useless_conversion, reason = "time_t and long have 32 bits on 32-bit ARM")]
 fn time(ns: i64) -> TimeSpec {
     const SECOND: i64 = 1_000_000_000;
-    let secs = libc::time_t::try_from(ns.div_euclid(SECOND)).unwrap_or(libc::time_t::MAX);
-    let nanos = libc::c_long::try_from(ns.rem_euclid(SECOND)).unwrap_or_default();
+    // With a 32-bit `time_t`, a later time becomes the last one that fits.
+    let secs = ns.div_euclid(SECOND).try_into().unwrap_or(i32::MAX.into());
+    let nanos = ns.rem_euclid(SECOND).try_into().unwrap_or_default();
     TimeSpec::new(secs, nanos)
 }
 
-/// Waits until what was written to a file or directory is on the disk.
+/// Waits until everything that was written to a file or directory is on the disk.
 ///
 /// # Errors
-/// EIO, ENOSPC, EDQUOT: something of it is lost. EINVAL for what cannot be synchronised.
+/// EIO, ENOSPC, EDQUOT: some of it is lost. EINVAL for files that cannot be synchronised.
 pub fn sync(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     retry(|| nix::unistd::fsync(fd))
 }
 
-/// Waits until all that was written to the filesystem is on the disk.
+/// Waits until everything that was written to the filesystem is on the disk.
 ///
 /// # Errors
 /// As [`sync`]; errors of writing only since Linux 5.8 (`syncfs(2)`).
@@ -237,8 +243,7 @@ pub fn sync_filesystem(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     retry(|| nix::unistd::syncfs(fd))
 }
 
-/// Whether programs on this filesystem run without the rights that their mode and capabilities
-/// give (`mount(8)`, nosuid), so that those bits were never worth anything.
+/// Whether set-user-id bits and capabilities have no effect on this filesystem (`mount(8)`, nosuid).
 ///
 /// # Errors
 /// What the filesystem says.
@@ -247,14 +252,15 @@ pub fn is_nosuid(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
 }
 
-/// Locks what is open for as long as it is open (`flock(2)`). `false`: somebody else has locked it.
+/// Locks an open file or directory until its last descriptor is closed (`flock(2)`). `false`: another process
+/// holds the lock.
 ///
 /// # Errors
 /// ENOLCK; EOPNOTSUPP where the filesystem has no locks.
+#[allow(deprecated, reason = "nix::fcntl::Flock owns the descriptor, and panics if unlocking fails")]
 pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    // SAFETY: flock(2) takes no memory.
-    match retry(|| Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })) {
-        Ok(_) => Ok(true),
+    match retry(|| nix::fcntl::flock(fd.as_raw_fd(), FlockArg::LockExclusiveNonblock)) {
+        Ok(()) => Ok(true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno),
     }
@@ -266,7 +272,7 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// Whether this process may make and remove names in a directory, as far as can be told beforehand.
+/// Checks that this process may make and remove names in a directory.
 ///
 /// # Errors
 /// EACCES, EROFS and what else `access(2)` says.
@@ -275,22 +281,20 @@ pub fn check_writable(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     retry(|| nix::unistd::faccessat(dir, c".", mode, AtFlags::AT_EACCESS))
 }
 
-/// Where the next listing of a directory goes on.
+/// The position at which the next listing of a directory begins.
 ///
 /// # Errors
 /// None that the kernel documents for an open directory.
 pub fn position(dir: BorrowedFd<'_>) -> Result<i64, Errno> {
-    // SAFETY: lseek(2) takes no memory.
-    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), 0, libc::SEEK_CUR) }))
+    retry(|| lseek64(dir, 0, Whence::SeekCur))
 }
 
-/// Makes the next listing go on from a [`position`] of the same directory.
+/// Makes the next listing begin at a [`position`] of the same directory.
 ///
 /// # Errors
-/// EINVAL for what never was one.
+/// EINVAL for a number that is not such a position.
 pub fn set_position(dir: BorrowedFd<'_>, position: i64) -> Result<(), Errno> {
-    // SAFETY: lseek(2) takes no memory.
-    retry(|| Errno::result(unsafe { libc::lseek64(dir.as_raw_fd(), position, libc::SEEK_SET) })).map(drop)
+    retry(|| lseek64(dir, position, Whence::SeekSet)).map(drop)
 }
 
 #[allow(
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_of_what_is_held_change_and_links_are_left_alone() {
+    fn attributes_of_an_o_path_descriptor_change_and_link_targets_do_not() {
         let (scratch, dir) = scratch();
         let dir = dir.as_fd();
         fs::write(scratch.path().join("f"), "").unwrap();
@@ -356,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_private() {
+    fn new_files_and_directories_are_private() {
         let (scratch, dir) = scratch();
         let dir = dir.as_fd();
         create(dir, c"f").unwrap();

@@ -1,14 +1,18 @@
 //! The inotify instance. See `inotify(7)`.
 //!
-//! A watch set through a descriptor is on the very directory that will be listed, however fast somebody
-//! renames. One set by a name is on what had it just then.
+//! A watch that is set through a descriptor is on the directory that will be listed, whatever is renamed
+//! meanwhile. A watch that is set by a name is on the directory that has the name in that moment.
+//!
+//! nix makes the instance and the watches. Reading is raw: `read_events` of nix allocates for every event and
+//! has a buffer of 4 KiB. So is ending a watch: nix has no way from a number to its `WatchDescriptor`.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Kernel};
 use nix::unistd::{chdir, read};
 
-use super::{Errno, dir, proc_path, retry};
+use super::{Errno, bytes_to_read, dir, proc_path, retry};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR};
 use crate::types::Wd;
 
@@ -46,7 +50,7 @@ const ALWAYS: u32 = libc::IN_ONLYDIR | libc::IN_EXCL_UNLINK;
 
 /// One inotify instance, read without blocking.
 #[derive(Debug)]
-pub struct Inotify(OwnedFd);
+pub struct Inotify(Kernel);
 
 impl Inotify {
     /// A new instance.
@@ -54,11 +58,7 @@ impl Inotify {
     /// # Errors
     /// EMFILE when `fs.inotify.max_user_instances` or the descriptors are used up, ENFILE, ENOMEM.
     pub fn new() -> Result<Self, Errno> {
-        // SAFETY: inotify_init1(2) takes no memory.
-        let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
-        Errno::result(fd)?;
-        // SAFETY: inotify_init1(2) returned a new descriptor that nobody else owns.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Kernel::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map(Self)
     }
 
     /// Watches an open directory for the events of `mask`, in addition to those it is watched for
@@ -86,8 +86,8 @@ impl Inotify {
         }
     }
 
-    /// Watches a subdirectory of the working directory under its name, a component that is no symbolic
-    /// link; else as [`Inotify::watch`]. What had the name before or after may be another directory.
+    /// Watches a subdirectory of the working directory by its name; a symbolic link is not followed.
+    /// Otherwise as [`Inotify::watch`]. Before and after the call the name may stand for another directory.
     ///
     /// # Errors
     /// As [`Inotify::watch`], and ENOENT. ENOTDIR for a symbolic link, too.
@@ -95,7 +95,7 @@ impl Inotify {
         self.add(name, with_events(mask)? | libc::IN_MASK_ADD | libc::IN_DONT_FOLLOW)
     }
 
-    /// As [`Inotify::watch`], but `mask` replaces what the inode was watched for.
+    /// As [`Inotify::watch`], but `mask` replaces the earlier mask of the inode.
     ///
     /// # Errors
     /// As [`Inotify::watch`].
@@ -103,8 +103,8 @@ impl Inotify {
         self.watch_open(dir, with_events(mask)?)
     }
 
-    /// The watch that an open directory has. One that has none gets a watch for nothing, which the
-    /// caller must end: there is no way to ask alone.
+    /// The watch of an open directory. The kernel has no call that only asks: a directory without a watch
+    /// gets one without events, which the caller must end.
     ///
     /// # Errors
     /// As [`Inotify::watch`].
@@ -118,7 +118,7 @@ impl Inotify {
     /// EINVAL when there is no such watch: the directory was deleted or unmounted meanwhile.
     pub fn unwatch(&self, wd: Wd) -> Result<(), Errno> {
         // SAFETY: inotify_rm_watch(2) takes no memory. Bionic alone declares the number unsigned.
-        let outcome = unsafe { libc::inotify_rm_watch(self.0.as_raw_fd(), wd.0) };
+        let outcome = unsafe { libc::inotify_rm_watch(self.as_fd().as_raw_fd(), wd.0) };
         Errno::result(outcome).map(drop)
     }
 
@@ -139,23 +139,19 @@ impl Inotify {
     /// # Errors
     /// None that the kernel documents for a valid instance.
     pub fn queued(&self) -> Result<usize, Errno> {
-        let mut size: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one int through the pointer (inotify(7), ioctl_tty(2)).
-        let outcome = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut size) };
-        Errno::result(outcome)?;
-        Ok(usize::try_from(size).unwrap_or_default())
+        bytes_to_read(self.as_fd())
     }
 
     fn watch_open(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
         match self.add(proc_path(dir).as_c_str(), mask) {
-            // What is open exists, so it is /proc that does not.
+            // The directory is open and so it exists: /proc is not mounted.
             Err(Errno::ENOENT) => self.watch_by_cwd(dir, mask),
             outcome => outcome,
         }
     }
 
-    /// Without `/proc`: by way of the working directory, which is `/` before and after. Only the
-    /// thread that owns the working directory may come here.
+    /// For a system without `/proc`: enters the directory, and `/` afterwards. Only the thread that owns the
+    /// working directory may call this.
     fn watch_by_cwd(&self, dir: BorrowedFd<'_>, mask: u32) -> Result<Wd, Errno> {
         dir::enter(dir)?;
         let outcome = self.add(c".", mask);
@@ -164,16 +160,13 @@ impl Inotify {
     }
 
     fn add(&self, path: &CStr, mask: u32) -> Result<Wd, Errno> {
-        retry(|| {
-            // SAFETY: the path ends in NUL and is not kept (inotify_add_watch(2)).
-            let wd = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask | ALWAYS) };
-            Errno::result(wd).map(Wd)
-        })
+        // Flags that nix does not name, such as IN_MASK_ADD, are passed on as they are.
+        let flags = AddWatchFlags::from_bits_retain(mask | ALWAYS);
+        retry(|| self.0.add_watch(path, flags)).map(|wd| Wd(wd.as_raw()))
     }
 }
 
-/// The kernel takes IN_MASK_ADD alone for a mask with events; a caller who means events gets EINVAL,
-/// as for any other mask without.
+/// EINVAL for a mask without events. The kernel gives that itself, except for a mask with IN_MASK_ADD.
 fn with_events(mask: u32) -> Result<u32, Errno> {
     if mask & EventKind::REQUESTABLE == 0 { Err(Errno::EINVAL) } else { Ok(mask) }
 }
@@ -257,8 +250,8 @@ mod tests {
         let inotify = Inotify::new().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // SAFETY: gives this thread a working directory of its own (unshare(2)).
-                Errno::result(unsafe { libc::unshare(libc::CLONE_FS) }).unwrap();
+                // Gives this thread a working directory of its own (unshare(2)).
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
                 let wd = inotify.watch_by_cwd(sub.as_fd(), CREATE | libc::IN_MASK_ADD).unwrap();
                 assert_eq!(std::env::current_dir().unwrap(), Path::new("/"));
                 assert_eq!(inotify.enter_and_watch(sub.as_fd(), CREATE), Ok(wd));

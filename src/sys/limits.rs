@@ -1,4 +1,4 @@
-//! The kernel's limits on inotify, to be named when one is reached. See `inotify(7)`.
+//! The kernel's limits on inotify, for messages that name them. See `inotify(7)`.
 
 use super::{Error, errno_of};
 
@@ -29,7 +29,7 @@ impl Limit {
         }
     }
 
-    /// Its value now.
+    /// The present value.
     ///
     /// # Errors
     /// ENOENT when `/proc` is not mounted or the kernel has no inotify; EINVAL when there is no

@@ -1,4 +1,4 @@
-//! The pid file: says who the daemon is, and that there is only one.
+//! The pid file: holds the daemon's process id, and its lock keeps a second daemon from starting.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -18,9 +18,9 @@ use super::{Errno, Error, errno_of};
 pub enum LockError {
     /// Another daemon holds it.
     Held {
-        /// The pid it wrote, if it has come to that.
+        /// The pid in the file, if the daemon has written it yet.
         pid: Option<u32>,
-        /// What else it wrote.
+        /// The note behind the pid.
         note: Vec<u8>,
     },
     /// The file cannot be used.
@@ -47,14 +47,14 @@ pub struct PidFile {
     owner: u32,
 }
 
-/// Of the file: whoever may open it, for reading even, can lock it (`flock(2)`), and nobody could start a
-/// daemon then.
+/// The mode of the file. A user who can open the file, be it for reading, can lock it (`flock(2)`), and so
+/// keep the daemon from starting.
 const MODE: u32 = 0o600;
 
-/// How long the owner of a lock may take to say who it is, before it is looked at again.
+/// How long to wait before reading the file again, when its owner has not written its pid yet.
 const OWNER_WRITES_MS: u8 = 20;
 
-/// How often a file may vanish between open and lock: each time, a daemon ended in that moment.
+/// How often the file may vanish between open and lock. Each time, a daemon has ended in that moment.
 const TRIES: usize = 10;
 
 impl PidFile {
@@ -69,7 +69,7 @@ impl PidFile {
         Self::acquire_noting(path, b"")
     }
 
-    /// As [`PidFile::acquire`], with a note that whoever comes second is given.
+    /// As [`PidFile::acquire`], with a note that a second daemon finds in [`LockError::Held`].
     ///
     /// # Errors
     /// As [`PidFile::acquire`].
@@ -78,7 +78,7 @@ impl PidFile {
             let mut file = open(path)?;
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => match held(&mut file) {
-                    // Its owner has yet to write into it.
+                    // The owner has not written into it yet.
                     LockError::Held { pid: None, .. } if tries > 1 => {
                         poll(&mut [], OWNER_WRITES_MS).map_err(|errno| system("poll", path, errno))?;
                         continue;
@@ -88,8 +88,8 @@ impl PidFile {
                 Err(TryLockError::Error(error)) => return Err(system("flock", path, errno_of(&error))),
                 Ok(()) => {}
             }
-            // The last owner may have removed the file after it was opened here: then the lock is
-            // on a file without a name, and the next daemon would not see it.
+            // The last owner may have removed the file after this process has opened it. Then the lock is on
+            // a file without a name, which the next daemon would not find.
             if named(path) == id(&file) {
                 let mut lock = Self { file, path: path.to_owned(), owner: process::id() };
                 lock.write(note).map_err(|error| system("write", path, errno_of(&error)))?;
@@ -107,9 +107,8 @@ impl PidFile {
 }
 
 impl Drop for PidFile {
-    /// Removes the file, unless this is a forked copy or the name is somebody else's by now. The
-    /// lock goes after the name, so that nobody can lock a file that is about to be removed and
-    /// believe in it.
+    /// Removes the file, unless this process is a fork of the owner or the name stands for another file by
+    /// now. The lock ends after the name, so that no daemon can lock a file that is about to be removed.
     fn drop(&mut self) {
         if self.owner == process::id() && named(&self.path) == id(&self.file) {
             let _ = std::fs::remove_file(&self.path);
@@ -124,15 +123,15 @@ fn open(path: &Path) -> Result<File, LockError> {
         .create(true)
         .truncate(false)
         .mode(MODE)
-        // Not to hang on a FIFO; regular files do not care.
+        // O_NONBLOCK, so that a FIFO is not waited for.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|error| system("open", path, errno_of(&error)))?;
     let found = stat(file.as_fd()).map_err(|errno| system("stat", path, errno))?;
     match (found.kind, found.links) {
-        // One that was removed meanwhile has no link; it is not written to.
+        // A file that was removed meanwhile has no link.
         (Kind::File, 0 | 1) => Ok(file),
-        // A hard link leads to somebody else's file as a symbolic one does.
+        // A hard link may be another user's file, as the target of a symbolic link may be.
         (Kind::File, _) => Err(system("open", path, Errno::EMLINK)),
         _ => Err(system("open", path, Errno::EINVAL)),
     }
@@ -142,10 +141,10 @@ fn system(op: &'static str, path: &Path, errno: Errno) -> LockError {
     LockError::System(Error::new(op, path.as_os_str().as_bytes(), errno))
 }
 
-/// The largest note that is read: a path, and a pid above it.
+/// So many bytes are read: the pid and a newline, and a note as long as a path.
 const NOTE_SIZE_MAX: u64 = 4096 + 16;
 
-/// What the owner has written, as far as it has come.
+/// The contents of the file, as far as the owner has written them.
 fn held(file: &mut File) -> LockError {
     let mut text = Vec::new();
     let _ = file.rewind().and_then(|()| file.take(NOTE_SIZE_MAX).read_to_end(&mut text));
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_is_first() {
+    fn the_second_gets_the_pid_of_the_first() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("pid");
         let first = PidFile::acquire(&path).unwrap();

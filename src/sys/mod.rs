@@ -1,16 +1,17 @@
-//! The only door to the kernel: every system call of the daemon, and all of its `unsafe`.
+//! All system calls of the daemon, and all of its `unsafe`.
 //!
-//! Each file wraps one thing the kernel offers, thinly, and knows nothing of watches' meaning,
-//! tasks or configuration. Descriptors are owned and close-on-exec; EINTR is retried here and never
-//! seen outside; "nothing there yet" (EAGAIN) is an outcome of its own wherever it can happen.
+//! Each file is a thin wrapper around one facility of the kernel and knows nothing of tasks and
+//! configuration. Descriptors are owned and close-on-exec. EINTR is retried here and never returned. EAGAIN
+//! ("nothing to read yet") is an outcome of its own wherever it can happen. A call goes through nix where nix
+//! has it; the others are raw, and say why.
 //!
 //! Read in this order:
 //!
 //! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
-//! - the tree: [`stat`], [`dir`], [`writer`], [`inotify`], [`limits`]
+//! - the tree: [`stat`], [`dir`], [`lease`], [`inotify`], [`limits`]
 //! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`], [`origin`]
 //! - other programs: [`process`], [`spawn`]
-//! - the daemon itself: [`output`], [`lock`], [`local`], [`user`], [`place`]
+//! - the daemon itself: [`trusted_file`], [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap, or wraps with a loss")]
 
@@ -20,21 +21,22 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod inotify;
+pub mod lease;
 pub mod limits;
-pub mod local;
 pub mod lock;
 pub mod origin;
 pub mod output;
-pub mod place;
 pub mod process;
 pub mod resolve;
+pub mod rooted;
 pub mod signalfd;
+pub mod socket;
 pub mod spawn;
 pub mod stat;
 pub mod timerfd;
 pub mod transfer;
+pub mod trusted_file;
 pub mod user;
-pub mod writer;
 pub mod xattr;
 
 use std::fmt;
@@ -42,19 +44,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use nix::errno::Errno;
 
-/// For `open(2)`: a FIFO is not waited for.
-pub const NONBLOCK: i32 = libc::O_NONBLOCK;
-
 use crate::quote::Quoted;
 
-/// A system call that failed, and what it was about.
+/// A system call that failed, and its object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The operation in one word, such as `open`.
     pub op: &'static str,
-    /// The path it was about; empty when there is none.
+    /// The path of its object; empty when it has none.
     pub path: Vec<u8>,
-    /// Why.
+    /// The reason.
     pub errno: Errno,
 }
 
@@ -78,7 +77,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Calls again for as long as a signal interrupts.
+/// Repeats a call that a signal has interrupted.
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
@@ -93,7 +92,17 @@ fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// `/proc/self/fd/N`: what a descriptor is open on, whatever its name is now (`proc(5)`).
+/// How many bytes can be read from an inotify instance or a pipe. Raw, because nix has no FIONREAD, and what
+/// its `ioctl_read_bad!` defines is `unsafe` to call all the same.
+fn bytes_to_read(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut size: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int through the pointer (inotify(7), pipe(7), ioctl_tty(2)).
+    let outcome = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut size) };
+    Errno::result(outcome)?;
+    usize::try_from(size).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// `/proc/self/fd/N`: the open file of a descriptor, whatever its name is now (`proc(5)`).
 fn proc_path(fd: BorrowedFd<'_>) -> ProcPath {
     let mut path = ProcPath([0; PROC_PATH_SIZE]);
     path.0[..PROC_PREFIX.len()].copy_from_slice(PROC_PREFIX);
@@ -118,7 +127,7 @@ const PROC_PREFIX: &[u8] = b"/proc/self/fd/";
 /// The prefix, the ten digits of the largest descriptor, and the final NUL.
 const PROC_PATH_SIZE: usize = PROC_PREFIX.len() + 10 + 1;
 
-/// A path on the stack: one is made for every directory that is watched.
+/// A path on the stack: the daemon makes one for every directory that it watches.
 struct ProcPath([u8; PROC_PATH_SIZE]);
 
 impl ProcPath {

@@ -1,8 +1,8 @@
 //! Standard error for the log, written without ever blocking.
 //!
-//! `O_NONBLOCK` belongs to the open file description, which the daemon shares with its parent and
-//! its children: set there, it would make a shell's or a child's own writes fail. So a pipe or
-//! terminal is opened anew, through `/proc`; a socket is told so with every message.
+//! `O_NONBLOCK` belongs to the open file description, which the daemon shares with its parent and its
+//! children: if the daemon set it, writes of a shell or a child would fail. So a pipe or terminal is opened
+//! again, through `/proc`; for a socket, every `send(2)` has a flag for it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -22,12 +22,12 @@ use crate::types::Millis;
 enum Way {
     /// `send(2)` with MSG_DONTWAIT.
     Socket,
-    /// A file description of its own, with `O_NONBLOCK`.
+    /// An open file description of the daemon's own, with `O_NONBLOCK`.
     Own,
-    /// `poll(2)` before every write, and no more than a pipe takes then.
+    /// `poll(2)` before every write, and then at most as many bytes as a pipe takes at once.
     Polled,
-    /// A regular file, which never makes a writer wait for a reader. It stays the shared
-    /// description, whose position keeps the children's lines and the daemon's apart.
+    /// A regular file, which never makes a writer wait. The daemon writes through the shared description: its
+    /// position keeps lines of the daemon and of children from overwriting each other.
     File,
 }
 
@@ -61,7 +61,7 @@ impl Output {
         Self { fd, way, pollable, journal: false }
     }
 
-    /// Writes as much as can be written at once, and returns how many bytes that was.
+    /// Writes as many bytes as the stream has room for, and returns how many that was.
     ///
     /// # Errors
     /// EAGAIN when there is no room now; EPIPE, ENOSPC, EIO and the like when the stream is broken.
@@ -82,8 +82,8 @@ impl Output {
         }
     }
 
-    /// Waits until there is room, at most `timeout_ms`; returns whether there is. A broken stream
-    /// has room: writing tells what is wrong with it.
+    /// Waits until there is room, at most `timeout_ms`; returns whether there is. A broken stream counts as
+    /// having room: writing gives its error.
     ///
     /// # Errors
     /// ENOMEM.
@@ -91,21 +91,21 @@ impl Output {
         wait_writable(self.fd.as_fd(), timeout_ms)
     }
 
-    /// The descriptor to wait on with epoll; `None` for regular files and `/dev/null`, which epoll
-    /// refuses and which never say EAGAIN.
+    /// The descriptor to wait on with epoll; `None` for regular files and `/dev/null`, which epoll refuses
+    /// and which never give EAGAIN.
     #[must_use]
     pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
         self.pollable.then(|| self.fd.as_fd())
     }
 
-    /// Whether the journal reads it, so that lines need no time but a priority.
+    /// Whether the journal reads the stream: then lines need a priority, and no time.
     #[must_use]
     pub fn is_journal(&self) -> bool {
         self.journal
     }
 }
 
-/// The same for any stream.
+/// As [`Output::wait`], for any stream.
 ///
 /// # Errors
 /// ENOMEM.
@@ -125,7 +125,7 @@ fn choose(stream: OwnedFd) -> (OwnedFd, Way) {
     }
     match retry(|| reopen(stream.as_fd())) {
         Ok(own) => (own, Way::Own),
-        // No /proc, no right to the terminal, or nobody reads the pipe.
+        // No /proc, no right to open the terminal, or the pipe has no reader.
         Err(_) => (stream, Way::Polled),
     }
 }
@@ -135,8 +135,8 @@ fn reopen(stream: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     open(proc_path(stream).as_c_str(), flags, Mode::empty())
 }
 
-/// Whether `JOURNAL_STREAM`, `device:inode` in decimal, names this descriptor (`systemd.exec(5)`);
-/// it is inherited also by programs whose standard error goes elsewhere.
+/// Whether `JOURNAL_STREAM`, `device:inode` in decimal, names this descriptor (`systemd.exec(5)`). Programs
+/// whose standard error goes elsewhere inherit the variable too.
 fn is_journal(fd: BorrowedFd<'_>, stream: &[u8]) -> bool {
     let Ok(id) = stat(fd).map(|stat| stat.id) else { return false };
     stream == format!("{}:{}", id.dev, id.ino).as_bytes()
@@ -171,7 +171,7 @@ mod tests {
         !OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
     }
 
-    /// A full stream says so, does not become non-blocking for others, and goes on when read.
+    /// A full stream gives EAGAIN, stays blocking for others, and takes more once it was read.
     fn check(stream: OwnedFd, mut reader: impl Read, way: Way, force: bool) {
         let shared = stream.try_clone().unwrap();
         let mut output = Output::new(stream);

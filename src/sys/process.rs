@@ -1,17 +1,18 @@
-//! Children after their start, and what a process needs around them.
+//! Children after their start, and what the daemon sets up around them.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 
-use super::{Errno, proc_path, retry};
+use super::{Errno, bytes_to_read, proc_path, retry};
 use crate::types::ExitStatus;
 
-/// A child's process id, which is also its process group's. Never 0, 1 or negative: `kill(2)` takes
-/// those for "my own group" and "everybody".
+/// The process id of a child, and the id of its process group. Never 0, 1 or negative: for `kill(2)` those
+/// mean the own group, init and groups, and all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pid(i32);
 
@@ -38,9 +39,11 @@ pub enum Sig {
     Kill,
 }
 
-/// A child that has ended; `None` when there is none (now). It stays to be reaped, and until then
-/// nobody else can have its process group. Ask until there is none: one SIGCHLD may stand for
-/// several.
+/// A child that has ended; `None` when no further child has ended yet. The child stays until [`reap`], and so
+/// long no other process can get its process group. The caller asks until `None`: one SIGCHLD may stand for
+/// several children.
+///
+/// Raw, as [`reap`] is: nix gives EINVAL for a child that a real-time signal has ended.
 ///
 /// # Errors
 /// None that the kernel documents for these arguments.
@@ -53,7 +56,7 @@ pub fn ended() -> Result<Option<Pid>, Errno> {
     match outcome {
         Err(Errno::ECHILD) => Ok(None),
         Err(errno) => Err(errno),
-        // SAFETY: for SIGCHLD, and all zeroes when nobody has ended, the field is the pid (waitid(2)).
+        // SAFETY: for SIGCHLD the field is the pid, and it is 0 when no child has ended (waitid(2)).
         Ok(_) => Ok(Pid::from_raw(unsafe { info.si_pid() })),
     }
 }
@@ -66,7 +69,7 @@ pub fn reap(pid: Pid) -> Result<Option<ExitStatus>, Errno> {
     wait(pid.0, libc::WNOHANG).map(|ended| ended.map(|(_, status)| status))
 }
 
-/// Waits for the end of one child, which is known to be near.
+/// Waits until a child that is about to end has ended.
 ///
 /// # Errors
 /// ECHILD when it is not a child, or was reaped.
@@ -77,8 +80,7 @@ pub(super) fn wait_for(pid: Pid) -> Result<Option<(Pid, ExitStatus)>, Errno> {
 fn wait(pid: i32, options: libc::c_int) -> Result<Option<(Pid, ExitStatus)>, Errno> {
     let mut status = 0;
     let pid = retry(|| {
-        // SAFETY: waitpid(2) writes one int through the pointer. (nix's wrapper fails for children
-        // that a real-time signal ended.)
+        // SAFETY: waitpid(2) writes one int through the pointer.
         Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) })
     })?;
     let ended = if libc::WIFSIGNALED(status) {
@@ -89,34 +91,38 @@ fn wait(pid: i32, options: libc::c_int) -> Result<Option<(Pid, ExitStatus)>, Err
     Ok(Pid::from_raw(pid).map(|pid| (pid, ended)))
 }
 
-/// Sends a signal to a child's process group, and so to its own children that did not leave it.
+/// Sends a signal to the process group of a child.
 ///
 /// # Errors
-/// ESRCH when all of the group have ended, EPERM when none of them may be signalled.
+/// ESRCH when all processes of the group have ended, EPERM when none of them may be signalled.
 pub fn signal_group(group: Pid, sig: Sig) -> Result<(), Errno> {
-    let number = match sig {
-        Sig::Terminate => libc::SIGTERM,
-        Sig::Kill => libc::SIGKILL,
+    let signal = match sig {
+        Sig::Terminate => Signal::SIGTERM,
+        Sig::Kill => Signal::SIGKILL,
     };
-    // SAFETY: killpg(3) takes no memory.
-    Errno::result(unsafe { libc::killpg(group.0, number) }).map(drop)
+    killpg(nix::unistd::Pid::from_raw(group.0), signal)
 }
 
-/// Makes writing beyond the limit of a file's size (`setrlimit(2)`, RLIMIT_FSIZE) an error, EFBIG, and
-/// not the end of the process.
+/// Sends SIGKILL to a child that was not reaped, and to nothing else of its group.
+///
+/// # Errors
+/// EPERM for a child of another user, when the daemon is not root.
+pub(super) fn kill_child(child: Pid) -> Result<(), Errno> {
+    kill(nix::unistd::Pid::from_raw(child.0), Signal::SIGKILL)
+}
+
+/// Makes writing beyond the largest allowed file size (`setrlimit(2)`, RLIMIT_FSIZE) fail with EFBIG instead
+/// of ending the process.
 ///
 /// # Errors
 /// None that the kernel documents for this signal.
 pub fn survive_file_size_limit() -> Result<(), Errno> {
-    // SAFETY: SIG_IGN runs no code of ours; children get all signals back as they were (`spawn`).
-    unsafe {
-        nix::sys::signal::signal(nix::sys::signal::Signal::SIGXFSZ, nix::sys::signal::SigHandler::SigIgn)
-    }
-    .map(drop)
+    // SAFETY: SIG_IGN runs no code; children get the default disposition of every signal (`spawn`).
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map(drop)
 }
 
-/// A pipe for a child's output: the read end does not block, the write end, which the child gets,
-/// does. Returns (read, write).
+/// A pipe for a child's output: the read end does not block; the write end, which the child gets, blocks.
+/// Returns (read, write).
 ///
 /// # Errors
 /// EMFILE, ENFILE.
@@ -126,7 +132,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
-/// A pipe for a child's input: the read end, which the child gets, blocks, the write end does not.
+/// A pipe for a child's input: the read end, which the child gets, blocks; the write end does not.
 /// Returns (read, write).
 ///
 /// # Errors
@@ -137,7 +143,7 @@ pub fn input_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
-/// The read end of a pipe whose write end this is, for [`unread`] once the write end is closed.
+/// Opens the read end of a pipe by its write end. [`unread`] needs it once the write end is closed.
 ///
 /// # Errors
 /// ENOENT without `/proc`, EMFILE, ENFILE.
@@ -146,15 +152,12 @@ pub fn read_end(write: impl AsFd) -> Result<OwnedFd, Errno> {
     retry(|| open(proc_path(write.as_fd()).as_c_str(), flags, Mode::empty()))
 }
 
-/// How many bytes are in a pipe, asked at either end, also after the other one was closed.
+/// How many bytes are in a pipe. Works with either end, also after the other end was closed.
 ///
 /// # Errors
-/// ENOTTY for what has no such number.
+/// ENOTTY for a descriptor without such a number.
 pub fn unread(pipe: impl AsFd) -> Result<usize, Errno> {
-    let mut size: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int through the pointer (pipe(7), ioctl_tty(2)).
-    let outcome = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut size) };
-    Errno::result(outcome).map(|_| usize::try_from(size).unwrap_or(0))
+    bytes_to_read(pipe.as_fd())
 }
 
 /// `/dev/null`, for reading and writing.
@@ -165,13 +168,13 @@ pub fn dev_null() -> Result<OwnedFd, Errno> {
     retry(|| open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()))
 }
 
-/// CPUs that this process may use, as affinity and control group allow; at least 1.
+/// The number of CPUs that affinity and control group allow this process; at least 1.
 #[must_use]
 pub fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Marks every descriptor from `first` on as close-on-exec: what the daemon was started with must
+/// Marks every descriptor from `first` on as close-on-exec: descriptors that the daemon has inherited must
 /// not reach its children.
 ///
 /// # Errors
@@ -184,6 +187,7 @@ pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     }
 }
 
+/// Raw, because nix has no `close_range(2)`.
 fn close_range_on_exec(first: RawFd) -> Result<(), Errno> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed and no memory touched (close_range(2)).
     let outcome =
@@ -198,8 +202,8 @@ fn close_listed_on_exec(first: RawFd) -> Result<(), Errno> {
         let Some(number) = number.filter(|number| *number >= first) else {
             continue;
         };
-        // SAFETY: the number was open a moment ago; if it no longer is, F_SETFD says EBADF and
-        // touches nothing (fcntl(2)).
+        // SAFETY: the number was open a moment ago. If it is closed by now, F_SETFD gives EBADF and changes
+        // nothing (fcntl(2)).
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         match fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
             Ok(_) | Err(Errno::EBADF) => {}
@@ -211,11 +215,13 @@ fn close_listed_on_exec(first: RawFd) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
 
     #[test]
-    fn no_pid_means_everybody() {
+    fn no_pid_stands_for_several_processes() {
         for pid in [i32::MIN, -1, 0, 1] {
             assert_eq!(Pid::from_raw(pid), None);
         }
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_read_is_counted_after_the_reader_is_gone() {
+    fn unread_bytes_are_counted_after_the_reader_has_closed() {
         let (read, write) = input_pipe().unwrap();
         let mut write = std::fs::File::from(write);
         write.write_all(b"12345").unwrap();

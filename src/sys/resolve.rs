@@ -1,9 +1,9 @@
-//! Ways to a file along which nobody can lead the daemon astray.
+//! Path lookups that no other user can redirect.
 //!
-//! A path that the administrator wrote may go through symbolic links, but only through those of root
-//! or the daemon's own user, in directories where nobody else could put them: elsewhere a link is
-//! somebody else's word. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree
-//! no mount point is crossed either ([`within`]).
+//! A path that the administrator wrote may lead through symbolic links, if they belong to root or the
+//! daemon's user and are in directories in which no other user can rename them: any other link may be another
+//! user's. Below such a path no link is followed at all (`sys::dir::hold_beneath`), and within a tree no
+//! mount point is crossed either ([`within`]).
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
@@ -17,18 +17,18 @@ use super::stat::{Kind, Stat, stat};
 use super::{Errno, retry};
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
-const LINKS_MAX: usize = 40;
+pub(super) const LINKS_MAX: usize = 40;
 
 const HOLD: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// What to open a name for.
+/// The purpose of opening a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To ask about it, whatever it is.
+    /// To get attributes, whatever its type.
     Hold,
-    /// To read it, as a file.
+    /// To read a file.
     Read,
-    /// To list it, as a directory.
+    /// To list a directory.
     List,
 }
 
@@ -42,11 +42,11 @@ impl Purpose {
     }
 }
 
-/// Holds the directory at an absolute path. Symbolic links on the way, the last component too, are
-/// followed if root or this process's user owns them.
+/// Opens the directory at an absolute path with `O_PATH`. Symbolic links in the path, the last component too,
+/// are followed if root or the user of this process owns them.
 ///
 /// # Errors
-/// ELOOP for a link of somebody else, or more than 40 of them; ENOENT, ENOTDIR, EACCES and what
+/// ELOOP for a link of another user, or for more than 40 links; ENOENT, ENOTDIR, EACCES and what
 /// else `open(2)` says.
 pub fn hold_trusted_links(path: &[u8]) -> Result<OwnedFd, Errno> {
     let whole = CString::new(path).map_err(|_| Errno::EINVAL)?;
@@ -93,29 +93,28 @@ fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == own_uid()
 }
 
-/// Whether a directory's links are where their owner has put them: nobody else may rename them to or in
-/// it.
+/// Whether a symbolic link in this directory was put there by its owner: no other user may rename a link in
+/// the directory or into it.
 fn keeps_links(dir: &Stat) -> bool {
     const STICKY: u32 = 0o1000;
     let others = dir.mode & 0o002 != 0 || dir.mode & 0o020 != 0 && dir.gid != 0;
     is_trusted(dir.uid) && (!others || dir.mode & STICKY != 0)
 }
 
-fn root() -> Result<OwnedFd, Errno> {
+pub(super) fn root() -> Result<OwnedFd, Errno> {
     retry(|| nix::fcntl::open(c"/", HOLD | OFlag::O_DIRECTORY, Mode::empty()))
 }
 
-fn components(path: &[u8]) -> VecDeque<CString> {
+pub(super) fn components(path: &[u8]) -> VecDeque<CString> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names.map(|name| CString::new(name).unwrap_or_default()).collect()
 }
 
-/// Opens what `name`, one component, stands for in `dir`: no symbolic link is followed and no mount
-/// point crossed.
+/// Opens `name`, one component, in `dir`. No symbolic link is followed and no mount point crossed.
 ///
 /// # Errors
-/// ELOOP for a symbolic link unless it is only held, EXDEV for a mount point, ENOTDIR for a file that
-/// is to be listed, and what else `open(2)` says.
+/// ELOOP for a symbolic link, unless the purpose is [`Purpose::Hold`]; EXDEV for a mount point; ENOTDIR for a
+/// file that is to be listed; and what else `open(2)` says.
 pub fn within(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV;
     let how = OpenHow::new().flags(purpose.flags()).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -125,9 +124,9 @@ pub fn within(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result<Owne
     }
 }
 
-/// The same without `openat2(2)`.
+/// As [`within`], for kernels and sandboxes without `openat2(2)`.
 fn within_by_mount(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result<OwnedFd, Errno> {
-    // A mount point is not opened for more than looking before it is known to be none.
+    // With O_PATH first: a mount point must not be opened for reading.
     let held = hold(dir, name)?;
     let same = match (mount_id(dir), mount_id(held.as_fd())) {
         (Some(one), Some(other)) => one == other,
@@ -144,7 +143,7 @@ fn within_by_mount(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result
     if is_same { Ok(opened) } else { Err(Errno::EAGAIN) }
 }
 
-/// By which mount a descriptor was reached (`proc(5)`, `/proc/PID/fdinfo`).
+/// The mount through which a descriptor was opened (`proc(5)`, `/proc/PID/fdinfo`).
 pub(super) fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()

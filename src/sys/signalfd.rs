@@ -1,4 +1,4 @@
-//! Signals as something to read, instead of something that interrupts.
+//! Signals that are read from a descriptor instead of interrupting the program.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -18,7 +18,7 @@ pub enum Signal {
     Hangup,
     /// SIGUSR1.
     User1,
-    /// SIGCHLD. Several deaths may come as one signal (`signal(7)`): reap until nothing is left.
+    /// SIGCHLD. One signal may stand for several children (`signal(7)`): reap until none is left.
     Child,
 }
 
@@ -37,13 +37,13 @@ impl Signal {
     }
 }
 
-/// Blocks signals and hands them out one at a time. See `signalfd(2)`.
+/// Blocks signals and returns them one at a time. See `signalfd(2)`.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks these signals in the calling thread, and in every thread it starts from now on:
-    /// call it before there are others, or a signal may find one that does not block it.
+    /// Blocks these signals in the calling thread and in every thread that it starts from now on. Call this
+    /// before other threads start: the kernel may deliver a signal to any thread that does not block it.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn signals_are_read_one_at_a_time_and_each_once() {
-        // A thread of its own, because the mask is the thread's; SIGCHLD is left out, other tests'
-        // children would send it.
+        // In a thread of its own, because a mask belongs to a thread. Without SIGCHLD, because children of
+        // other tests send it.
         std::thread::spawn(|| {
             let wanted = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::User1];
             let signals = Signals::new(&wanted).unwrap();

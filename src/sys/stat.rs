@@ -1,7 +1,8 @@
-//! What an inode is, without following symbolic links. See `statx(2)`, `stat(2)`.
+//! The attributes of files, without following symbolic links. See `statx(2)`, `stat(2)`.
 //!
-//! `statx` because on 32-bit ARM the older call fails for files beyond 2 GiB and ends in 2038; the
-//! older one where the kernel (before 4.11) or a sandbox does not know `statx`.
+//! On 32-bit ARM the older call fails for files beyond 2 GiB and for times after 2038, so this asks `statx`.
+//! Where the kernel (before 4.11) or a sandbox does not know `statx`, it asks the older call. Both are raw:
+//! nix lacks `statx`, and its `fstatat` has 32-bit fields there.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -9,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Errno, retry};
 
-/// Which inode, unique on the machine for as long as it exists.
+/// Identifies an inode on this machine for as long as the inode exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// Device, encoded as `st_dev`.
@@ -18,7 +19,7 @@ pub struct FileId {
     pub ino: u64,
 }
 
-/// What kind of thing a name stands for.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -33,12 +34,12 @@ pub enum Kind {
     Other,
 }
 
-/// The attributes the daemon looks at.
+/// The attributes that the daemon uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which inode.
+    /// Device and inode.
     pub id: FileId,
-    /// What it is.
+    /// The type.
     pub kind: Kind,
     /// Permission bits, with set-user-id and the like: `mode & 0o7777`.
     pub mode: u32,
@@ -58,7 +59,7 @@ pub struct Stat {
     pub ctime_ns: i64,
 }
 
-/// The attributes of what is open, also of an `O_PATH` descriptor.
+/// The attributes of an open file. `fd` may be an `O_PATH` descriptor.
 ///
 /// # Errors
 /// EIO, ESTALE and the like from the filesystem.
@@ -66,13 +67,14 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
     stat_at(fd, c"")
 }
 
-/// The attributes of `name` in `dir`; a symbolic link's own. An empty name means `dir` itself.
+/// The attributes of `name` in `dir`; of a symbolic link, those of the link. An empty name means `dir`
+/// itself.
 ///
 /// # Errors
 /// ENOENT, EACCES, ENAMETOOLONG, and EIO, ESTALE and the like from the filesystem.
 pub fn stat_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
     match retry(|| statx(dir, name)) {
-        // Sandboxes answer EPERM for calls they do not know; statx itself never does.
+        // Sandboxes give EPERM for calls that they do not know; statx itself never does.
         Err(Errno::ENOSYS | Errno::EPERM) => retry(|| fstatat(dir, name)),
         outcome => outcome,
     }
@@ -80,7 +82,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
 
 const FLAGS: libc::c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
 
-/// By number, because musl has the function only since 1.2.5.
+/// Called by number, because musl has the function only since 1.2.5.
 fn statx(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
     let mut buffer = MaybeUninit::<libc::statx>::zeroed();
     let mask = libc::STATX_BASIC_STATS;
@@ -141,7 +143,7 @@ fn from_stat(stat: &libc::stat64) -> Stat {
     }
 }
 
-/// A filesystem may hold any nonsense; nonsense stays at the end of the range.
+/// A filesystem may give any numbers; a time out of range becomes the end of the range.
 fn nanoseconds(secs: i64, nanos: i64) -> i64 {
     secs.saturating_mul(1_000_000_000).saturating_add(nanos)
 }

@@ -52,8 +52,8 @@ impl AsFd for Timer {
     }
 }
 
-/// Zero would disarm instead of expiring (`timerfd_create(2)`), so it becomes one nanosecond. What
-/// `time_t`, which has 32 bits on 32-bit ARM, cannot hold becomes the end of those, 68 years after boot.
+/// Zero would disarm the timer (`timerfd_create(2)`), so it becomes one nanosecond. A deadline out of the
+/// range of `time_t`, which has 32 bits on 32-bit ARM, becomes the end of that range, 68 years after boot.
 #[allow(clippy::useless_conversion, reason = "time_t has 32 bits on 32-bit ARM")]
 fn instant(deadline: Millis) -> TimeSpec {
     let secs = (deadline / 1000).try_into().unwrap_or(i32::MAX.into());

@@ -1,47 +1,38 @@
-//! Moving the bytes of one file into another: as little through this process as the kernel allows.
+//! Moves the data of one file into another, with as few copies through this process as the kernel allows.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::fcntl::copy_file_range;
+use nix::unistd::{Whence, lseek64};
+
 use super::{Errno, retry};
 
-/// Makes `to` share the whole data of `from` (`ioctl_ficlone(2)`): at once, and without room.
+/// Makes `to` share the whole data of `from` (`ioctl_ficlone(2)`): it takes neither time nor space.
 ///
 /// # Errors
-/// EOPNOTSUPP, EXDEV, EINVAL, ENOTTY where it cannot be done; nothing has changed then.
+/// EOPNOTSUPP, EXDEV, EINVAL, ENOTTY where the filesystem cannot do that; nothing has changed then.
 pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    // Raw, because nix has no FICLONE.
     // SAFETY: FICLONE takes a descriptor and touches no memory (ioctl_ficlone(2)).
     retry(|| Errno::result(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) })).map(drop)
 }
 
-/// Copies up to `len` bytes at `offset` of `from` to the same place in `to`, within the kernel
+/// Copies up to `len` bytes at `offset` of `from` to the same offset of `to`, within the kernel
 /// (`copy_file_range(2)`). Returns how many were copied; 0 at the end of the file.
 ///
 /// # Errors
-/// EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EPERM where it cannot be done and read and write can; ENOSPC,
-/// EDQUOT, EIO, EFBIG.
+/// EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EPERM where only read and write can do it; ENOSPC, EDQUOT, EIO, EFBIG.
 pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, len: usize) -> Result<usize, Errno> {
     let start = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
-    let copied = retry(|| {
-        let (mut read_at, mut write_at) = (start, start);
-        // SAFETY: both offsets are loff_t that live during the call (copy_file_range(2)).
-        let outcome = unsafe {
-            libc::syscall(
-                libc::SYS_copy_file_range,
-                from.as_raw_fd(),
-                &raw mut read_at,
-                to.as_raw_fd(),
-                &raw mut write_at,
-                len,
-                0,
-            )
-        };
-        Errno::result(outcome)
-    })?;
-    // A FUSE filesystem answers this call itself (`FUSE_COPY_FILE_RANGE`).
-    usize::try_from(copied).ok().filter(|copied| *copied <= len).ok_or(Errno::EIO)
+    let copied =
+        retry(|| copy_file_range(from, Some(&mut start.clone()), to, Some(&mut start.clone()), len))?;
+    at_most(copied, len)
 }
 
 /// Reads at an offset. Returns how many bytes; 0 at the end of the file.
+///
+/// Raw, as [`write_all_at`] and [`set_len`] are: where `off_t` has 32 bits (glibc on 32-bit ARM), nix's calls
+/// stop at 2 GiB.
 ///
 /// # Errors
 /// EIO, EISDIR.
@@ -53,7 +44,7 @@ pub fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usi
             libc::pread64(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset)
         })
     })?;
-    Ok(usize::try_from(size).unwrap_or_default())
+    at_most(usize::try_from(size).map_err(|_| Errno::EIO)?, buffer.len())
 }
 
 /// Reads at an offset until the buffer is full or the file ends. Returns how many bytes.
@@ -82,7 +73,7 @@ pub fn write_all_at(fd: BorrowedFd<'_>, mut buffer: &[u8], mut offset: u64) -> R
             // SAFETY: the buffer may be read up to its length (pwrite(2)).
             Errno::result(unsafe { libc::pwrite64(fd.as_raw_fd(), buffer.as_ptr().cast(), buffer.len(), at) })
         })?;
-        let size = usize::try_from(size).unwrap_or_default();
+        let size = at_most(usize::try_from(size).map_err(|_| Errno::EIO)?, buffer.len())?;
         if size == 0 {
             return Err(Errno::EIO);
         }
@@ -92,15 +83,20 @@ pub fn write_all_at(fd: BorrowedFd<'_>, mut buffer: &[u8], mut offset: u64) -> R
     Ok(())
 }
 
-/// The next stretch of data at or behind `offset`, as start and end; `None` when only a hole, or
-/// nothing, follows. Where the filesystem does not know holes, all of it is data (`lseek(2)`).
+/// A count of bytes from a filesystem, which may be a program (FUSE): it is used only if it is possible.
+fn at_most(count: usize, asked: usize) -> Result<usize, Errno> {
+    if count <= asked { Ok(count) } else { Err(Errno::EIO) }
+}
+
+/// The next stretch of data at or after `offset`, as start and end; `None` when only a hole, or nothing,
+/// follows. Where the filesystem does not know holes, the whole file is data (`lseek(2)`).
 ///
 /// # Errors
 /// EINVAL where the filesystem does not know the question, or gives an answer that makes no sense: a FUSE
 /// filesystem may answer with any number (`FUSE_LSEEK`).
 pub fn next_data(fd: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
-    let Some(start) = seek(fd, offset, libc::SEEK_DATA)? else { return Ok(None) };
-    let Some(end) = seek(fd, start, libc::SEEK_HOLE)? else { return Ok(None) };
+    let Some(start) = seek(fd, offset, Whence::SeekData)? else { return Ok(None) };
+    let Some(end) = seek(fd, start, Whence::SeekHole)? else { return Ok(None) };
     check_stretch(offset, start, end).map(Some)
 }
 
@@ -109,18 +105,17 @@ fn check_stretch(offset: u64, start: u64, end: u64) -> Result<(u64, u64), Errno>
     if offset <= start && start < end { Ok((start, end)) } else { Err(Errno::EINVAL) }
 }
 
-fn seek(fd: BorrowedFd<'_>, offset: u64, whence: libc::c_int) -> Result<Option<u64>, Errno> {
+fn seek(fd: BorrowedFd<'_>, offset: u64, whence: Whence) -> Result<Option<u64>, Errno> {
     let offset = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
-    // SAFETY: lseek(2) takes no memory.
-    match retry(|| Errno::result(unsafe { libc::lseek64(fd.as_raw_fd(), offset, whence) })) {
-        Ok(found) => Ok(u64::try_from(found).ok()),
-        // Behind the end, or no more data.
+    match retry(|| lseek64(fd, offset, whence)) {
+        Ok(found) => u64::try_from(found).map(Some).map_err(|_| Errno::EINVAL),
+        // `offset` is at or behind the end, or no more data follows.
         Err(Errno::ENXIO) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// Makes a file this long; what is added is a hole.
+/// Sets the length of a file; added bytes are a hole.
 ///
 /// # Errors
 /// EFBIG, EIO, ENOSPC.
@@ -175,6 +170,12 @@ mod tests {
         for (start, end) in [(4, 9), (0, u64::MAX), (5, 5), (7, 6)] {
             assert_eq!(check_stretch(5, start, end), Err(Errno::EINVAL), "{start} {end}");
         }
+    }
+
+    #[test]
+    fn a_count_beyond_what_was_asked_for_is_an_error() {
+        assert_eq!((at_most(0, 0), at_most(7, 8), at_most(8, 8)), (Ok(0), Ok(7), Ok(8)));
+        assert_eq!(at_most(9, 8), Err(Errno::EIO));
     }
 
     #[test]

@@ -8,25 +8,26 @@ use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
 
 use crate::types::Identity;
 
-/// The id that the kernel takes for "no change" (`chown(2)`, `setresuid(2)`), which nobody can have.
-const NOBODY_AT_ALL: u32 = u32::MAX;
+/// The id that means "no change" for the kernel (`chown(2)`, `setresuid(2)`), and so cannot be a user's or
+/// group's.
+const NO_ID: u32 = u32::MAX;
 
-/// Whether this process may become anybody.
+/// Whether this process runs as root, and so may run children as any user.
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Whether this is root or who this process runs as.
+/// Whether this user is root or the user of this process.
 #[must_use]
 pub fn is_root_or_own(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw()
 }
 
-/// A user by name, or else by number, with the groups that the group database puts them in.
+/// A user by name, or else by number, with the groups of the group database.
 ///
-/// Without `group`, the primary group is the user's own. A number that no user has is accepted only
-/// with a group: nothing else would say which group is meant.
+/// Without `group`, the primary group is that of the user database. A number that is not in the database has
+/// none, so it is accepted only with `group`.
 ///
 /// # Errors
 ///
@@ -46,7 +47,7 @@ pub fn user(name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
     }
 }
 
-/// A group's number, by name or else by number. A number need not be in the database.
+/// The number of a group, by name or else by number. A number need not be in the database.
 ///
 /// # Errors
 ///
@@ -58,7 +59,7 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
 
 fn number(name: &str) -> Option<u32> {
     let digits = name.bytes().all(|byte| byte.is_ascii_digit());
-    name.parse().ok().filter(|id| digits && *id != NOBODY_AT_ALL)
+    name.parse().ok().filter(|id| digits && *id != NO_ID)
 }
 
 fn identity(user: User, group: Option<u32>) -> io::Result<Identity> {
@@ -74,7 +75,7 @@ fn identity(user: User, group: Option<u32>) -> io::Result<Identity> {
     })
 }
 
-/// A user that no database knows, as containers have them.
+/// A user id without an entry in the database, as it occurs in containers.
 fn nameless(uid: u32, gid: u32) -> Identity {
     Identity { uid, gid, groups: vec![gid], name: uid.to_string(), home: b"/".to_vec() }
 }

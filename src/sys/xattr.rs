@@ -1,11 +1,12 @@
-//! Extended attributes of what is open. See `xattr(7)`; POSIX access lists are among them.
+//! Extended attributes of open files, POSIX access lists among them. See `xattr(7)`. The calls are raw: nix
+//! has none of them.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Errno, proc_path, retry};
 
-/// So often a list or value may grow between asking for its size and reading it.
+/// So often a list or value may grow between the question for its size and the reading.
 const TRIES: usize = 8;
 
 /// The names of all attributes that this process may see.
@@ -46,25 +47,25 @@ pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     })
 }
 
-/// Removes one attribute of what is open, or only held.
+/// Removes one attribute of a file. `fd` may be an `O_PATH` descriptor.
 ///
 /// # Errors
-/// ENODATA when there is none, EOPNOTSUPP, EPERM; for what is only held, ENOENT without `/proc`.
+/// ENODATA when there is none, EOPNOTSUPP, EPERM; for an `O_PATH` descriptor, ENOENT without `/proc`.
 pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     // SAFETY: the name ends in NUL (fremovexattr(2)).
     match retry(|| Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) })) {
-        // A held file has no attributes by its descriptor (open(2), O_PATH).
+        // An O_PATH descriptor gives no access to attributes (open(2)).
         Err(Errno::EBADF) => {}
         outcome => return outcome.map(drop),
     }
     let path = proc_path(fd);
     retry(|| {
-        // SAFETY: path and name end in NUL (removexattr(2)). The path leads to what is held.
+        // SAFETY: path and name end in NUL (removexattr(2)). The path leads to the held file.
         Errno::result(unsafe { libc::removexattr(path.as_c_str().as_ptr(), name.as_ptr()) }).map(drop)
     })
 }
 
-/// Asks for the size first, with an empty buffer.
+/// Calls with an empty buffer first, which gives the size, and then with a buffer of that size.
 fn sized(mut call: impl FnMut(&mut [u8]) -> isize) -> Result<Vec<u8>, Errno> {
     let mut buffer = Vec::new();
     for _ in 0..TRIES {
@@ -97,7 +98,7 @@ mod tests {
         let file = File::create(scratch.path().join("f")).unwrap();
         let file = file.as_fd();
         match set(file, c"user.rinotifyd", b"\0value\xff") {
-            // A filesystem without them still has to say so.
+            // A filesystem without attributes must give this error.
             Err(errno) => assert_eq!(errno, Errno::EOPNOTSUPP),
             Ok(()) => {
                 set(file, c"user.empty", b"").unwrap();

@@ -1,6 +1,6 @@
 //! A user with a directory of their own, in which a daemon that runs as root moves, copies and deletes:
-//! whatever they put in the place of what, nothing outside of it is touched, and nothing that they may
-//! not read comes out.
+//! whatever they exchange, nothing outside of it is touched, and nothing that they may not read gets
+//! into it.
 //!
 //! The attacker is a thread of the test with another user's rights, that changes things as fast as it
 //! can while the daemon works.
@@ -18,17 +18,17 @@ use crate::fuse;
 use crate::mounting::Mount;
 use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
 
-/// A user without rights; it need not be in any database.
-const USER: u32 = 54_321;
+/// A user without rights, who need not be in any database.
+pub const USER: u32 = 54_321;
 
 /// What only root may read.
 const SECRET: &str = "only root knows this";
 
-/// So many operations the daemon carries out in each attack. Names are new each time: a task that is
-/// set off again and again is slowed down.
+/// How many operations the daemon carries out in each attack. Names are new each time: a task that is
+/// triggered again and again is slowed down.
 const OPERATIONS: usize = 100;
 
-/// The daemon may have missed what the attacker made: then the attack goes on.
+/// The daemon may have missed what the attacker made: then the attack continues.
 const TURNS_MAX: usize = 300;
 
 /// A directory of root's with a secret, and one of the attacker's, in which the daemon works.
@@ -56,7 +56,7 @@ impl Scene {
         for name in ["in", "out", "spare"] {
             chown(scratch.dir(name), Some(USER), Some(USER)).unwrap();
         }
-        // As the tree that is attacked, with the same names in it.
+        // The same names as in the tree that is attacked.
         scratch.dir("victim/sub/sub");
         for name in ["victim/file", "victim/sub/file", "victim/sub/sub/file"] {
             fs::set_permissions(scratch.write(name, SECRET), PermissionsExt::from_mode(0o600)).unwrap();
@@ -66,8 +66,8 @@ impl Scene {
         Self { _memory, scratch, victim }
     }
 
-    /// `events` set tasks off; the daemon waits for a moment in the system calls of `slow`, so that
-    /// between any two of them the attacker has its chance.
+    /// `events` trigger tasks. The daemon waits for a moment in the system calls of `slow`, so that the
+    /// attacker can act between any two of them.
     fn start_slow(&self, scheduler: &str, events: &[&str], slow: &[&str]) -> Daemon {
         let text = uncancelled(scheduler, &all_rules());
         let wanted =
@@ -82,7 +82,7 @@ impl Scene {
         Daemon::start_ready(&self.scratch, &uncancelled(scheduler, rules), &[])
     }
 
-    /// Nothing of the victim has changed or been added, and its secret is nowhere else.
+    /// Fails if something of the victim has changed or been added, or if its secret is elsewhere too.
     fn check(&self, daemon: Daemon) {
         let log = daemon.stop();
         for (path, was) in &self.victim {
@@ -100,14 +100,14 @@ impl Scene {
     }
 }
 
-/// What the attacker does is to cancel nothing.
+/// The attacker's changes must not cancel tasks.
 fn uncancelled(scheduler: &str, rules: &str) -> String {
     let text = config(scheduler, rules);
     let lines = text.lines().filter(|line| !line.contains("cancel:"));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Something that is done over and over, at most until the value is dropped.
+/// A function that a thread repeats, at most until the value is dropped.
 struct Attack {
     over: Arc<AtomicBool>,
     /// How many operations have ended.
@@ -116,10 +116,9 @@ struct Attack {
 }
 
 impl Attack {
-    /// `attack` gets the number of the round, and what to do between two exchanges of names: it says
-    /// whether the daemon is still busy with this round, of which all attackers together make so many
-    /// `tasks`, so that it is attacked in the middle of its work, and never left with more than it can
-    /// do.
+    /// `attack` gets the number of the round and a function to call between two exchanges of names. The
+    /// function says whether the daemon still works on this round. All attackers together make `tasks` tasks a
+    /// round, so that the daemon is attacked during its work and never has more than it can do.
     fn new(tasks: usize, mut attack: impl FnMut(usize, &dyn Fn() -> bool) + Send + 'static) -> Self {
         let (over, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = thread::spawn({
@@ -130,7 +129,7 @@ impl Attack {
                 while !over.load(Ordering::Relaxed) {
                     let turns = Cell::new(0);
                     attack(round, &|| {
-                        breathe();
+                        leave_processor();
                         turns.set(turns.get() + 1);
                         let is_behind =
                             ended.load(Ordering::Relaxed) < (round + 1) * tasks && turns.get() < TURNS_MAX;
@@ -163,15 +162,15 @@ impl Drop for Attack {
     }
 }
 
-/// Leaves the daemon its share of the processor, and room in the queue of events.
+/// Leaves processor time to the daemon, and room in the queue of events.
 #[allow(clippy::disallowed_methods, reason = "nothing is waited for")]
-fn breathe() {
+fn leave_processor() {
     thread::sleep(std::time::Duration::from_micros(100));
 }
 
 /// Takes this thread's rights away; the C library's functions would take those of all threads.
 #[allow(unsafe_code, reason = "the rights of a single thread")]
-fn become_user() {
+pub fn become_user() {
     // SAFETY: these calls take numbers, and no memory (setresuid(2)).
     let outcomes = unsafe {
         [
@@ -183,15 +182,15 @@ fn become_user() {
     assert_eq!(outcomes, [0; 3]);
 }
 
-/// Both names change places.
-fn exchange(one: &Path, other: &Path) {
+/// Exchanges two names.
+pub fn exchange(one: &Path, other: &Path) {
     let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
     let here = nix::fcntl::AT_FDCWD;
-    // One of them may be gone: that is what the daemon is for.
+    // One of them may be gone: the daemon moves and deletes them.
     let _ = nix::fcntl::renameat2(here, one, here, other, flags);
 }
 
-/// Whatever it is.
+/// Removes a file or a directory.
 fn remove(path: &Path) {
     let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
 }
@@ -217,7 +216,7 @@ fn all_rules() -> String {
 const ENDINGS: [&str; 5] = ["move", "set", "copy", "give", "delete"];
 
 #[test]
-fn a_file_that_becomes_a_link_leads_nowhere() {
+fn a_file_that_becomes_a_link_is_not_followed() {
     if !can_tamper("attacks on the daemon") {
         return;
     }
@@ -247,7 +246,7 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
 }
 
 #[test]
-fn a_directory_that_becomes_a_link_leads_nowhere() {
+fn a_directory_that_becomes_a_link_is_not_followed() {
     if !is_root("attacks on the daemon") {
         return;
     }
@@ -289,7 +288,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
                 }
                 let mut turn = 0;
                 while busy() {
-                    // In spells: a directory that never stands still is not looked at.
+                    // With pauses: a directory that is renamed without end is not visited.
                     if turn % 64 < 16 {
                         exchange(&name, &spare);
                     }
@@ -313,7 +312,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
 }
 
 #[test]
-fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
+fn a_tree_that_is_exchanged_meanwhile_is_not_followed() {
     if !can_tamper("attacks on the daemon") {
         return;
     }
@@ -354,7 +353,7 @@ fn a_tree_that_is_swapped_while_it_is_worked_on_leads_nowhere() {
 }
 
 #[test]
-fn the_watch_path_itself_may_become_somebody_elses_link() {
+fn the_watch_path_itself_may_become_a_link_of_another_user() {
     if !is_root("attacks on the daemon") {
         return;
     }
@@ -370,7 +369,7 @@ fn the_watch_path_itself_may_become_somebody_elses_link() {
         ["in", "out"].iter().for_each(|name| symlink(&victim, home.join(name)).unwrap());
     };
     thread::spawn(lead).join().unwrap();
-    // The daemon sees the victim's files through the link, and leaves them alone.
+    // The daemon sees the victim's files through the link, and does nothing with them.
     for ending in ENDINGS {
         let name = format!("victim/file.{ending}");
         scratch.write(&name, SECRET);
@@ -386,7 +385,7 @@ fn the_watch_path_itself_may_become_somebody_elses_link() {
 }
 
 #[test]
-fn a_link_to_somebody_elses_file_is_refused() {
+fn a_link_to_a_file_of_another_user_is_refused() {
     if !is_root("attacks on the daemon") {
         return;
     }
@@ -441,7 +440,7 @@ fn a_mount_point_in_a_tree_is_not_crossed() {
 }
 
 #[test]
-fn a_set_id_bit_that_was_worth_nothing_is_worth_nothing_in_the_copy() {
+fn a_set_id_bit_without_effect_has_none_in_the_copy() {
     if !is_root("a filesystem of the attacker's, such as a stick") {
         return;
     }

@@ -62,7 +62,7 @@ fn a_deleted_file_cancels_its_command() {
     let gone = scratch.write("src/gone", "content");
     fs::remove_file(gone).unwrap();
     let kept = scratch.write("src/kept", "content");
-    // Dropped later with the same delay: when its command has run, the other's would have, too.
+    // Dropped later with the same delay: once its command has run, the other's would have run too.
     let expected = format!("IN_CLOSE_WRITE {}\n", kept.display());
     daemon.wait_for(|| !scratch.read("ran").is_empty(), "command for the file that stayed");
     daemon.stop();

@@ -1,4 +1,4 @@
-//! What a command finds around it, what becomes of what it says, and commands that cannot run.
+//! The environment of a command, its output, and commands that cannot run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ fn a_shortage_of_descriptors_delays_and_loses_nothing() {
     let scratch = scratch();
     let mut command = Command::new("prlimit");
     command.arg("--nofile=20").arg(rinotifyd().get_program());
-    // What is left behind keeps a pipe each, more of them than there are descriptors.
+    // Each process that stays behind holds a pipe, and there are more of them than descriptors.
     let scheduler = "type = shell\nmax_jobs = 4\ncmd = sleep 3 & echo {filename} >>@/ran";
     let text = config(scheduler) + "rec = yes\nauto_add = yes\n";
     command.arg("-c").arg(scratch.config(&text));
@@ -208,7 +208,7 @@ fn a_grandchild_that_keeps_the_pipe_does_not_keep_the_task() {
     scratch.write("src/file", "");
     daemon.wait_log("task finished");
     daemon.wait_log("line=early");
-    // It is still listened to, so that it does not die of writing.
+    // The daemon still reads its output, so that SIGPIPE does not end it.
     scratch.write("gate", "");
     daemon.wait_log("line=late");
     daemon.wait_ran(&scratch, "done", 1);
@@ -245,7 +245,7 @@ fn commands_that_cannot_start_fail_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn a_command_that_cannot_start_leaves_its_place_to_the_next() {
+fn a_command_that_cannot_start_makes_room_for_the_next() {
     let scratch = scratch();
     let mut daemon =
         Daemon::start_ready(&scratch, &config("type = exec\ncmd = /no/such/program\nmax_jobs = 1"), &[]);

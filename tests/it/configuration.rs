@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use crate::scratch::{Daemon, Scratch, is_root, rinotifyd};
+use crate::scratch::{Daemon, Scratch, field, is_root, rinotifyd};
 
 /// All of them, in the order of `-l`.
 pub const EVENTS: [&str; 15] = [
@@ -126,7 +126,7 @@ fn files_are_included_relative_to_the_main_one() {
 }
 
 #[test]
-fn root_trusts_only_what_nobody_else_can_write() {
+fn root_trusts_only_what_no_other_user_can_write() {
     if !is_root("that root refuses a configuration that others can write to") {
         return;
     }
@@ -142,8 +142,9 @@ fn root_trusts_only_what_nobody_else_can_write() {
         assert!(said.contains(reason), "{said}");
     };
     check(0o644, 0o755, 0, "");
-    check(0o646, 0o755, 2, "chmod o-w");
-    check(0o644, 0o1777, 2, "root cannot trust the directory");
+    check(0o646, 0o755, 2, "chmod go-w");
+    check(0o644, 0o777, 2, "root cannot trust the directory");
+    check(0o644, 0o1777, 2, "although that is sticky");
     check(0o600, 0o700, 0, "");
     std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
     check(0o644, 0o755, 2, "chown root");
@@ -156,4 +157,35 @@ fn an_unknown_user_is_an_error() {
     let (status, said) = test(&scratch, &text);
     assert_eq!(status, 2, "{said}");
     assert!(said.contains(":4:8: error: "), "{said}");
+}
+
+#[test]
+fn as_many_directories_are_counted_as_the_daemon_watches() {
+    let scratch = Scratch::new();
+    for dir in ["src/a/b/c", "src/left-out/below", "src/d", "other/1/in", "other/2/in"] {
+        scratch.dir(dir);
+    }
+    scratch.write("src/d/file", "");
+    std::os::unix::fs::symlink(scratch.path("other"), scratch.path("src/d/link")).unwrap();
+    let above = scratch.path("").ancestors().count() - 1;
+    let check = |watches: &str, below: usize| {
+        let config = format!("[scheduler run]\ntype = shell\ncmd = true {{pathname}}\n{watches}");
+        let config = config.replace("default\n", "default_sched = run\nauto_add = no\n");
+        let output = rinotifyd().arg("-t").arg("-c").arg(scratch.config(&config)).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let counted: usize = text.split(' ').nth(2).and_then(|word| word.parse().ok()).expect(&text);
+        let mut daemon = Daemon::start_ready(&scratch, &config, &[]);
+        let watched = field(&daemon.status(), "directories").parse().unwrap();
+        assert_eq!((counted, counted), (watched, above + below), "{watches}: {text}");
+        daemon.stop();
+    };
+    // The scratch directory itself is on the way.
+    check("[watch w]\npath = @/src\ndefault\n", 2);
+    check("[watch w]\npath = @/src\nrec = yes\ndefault\n", 8);
+    check("[watch w]\npath = @/src\nrec = yes\nexclude_filter = ^@/src/left-out$\ndefault\n", 6);
+    check("[watch v]\npath = @/src/a\nrec = yes\ndefault\n[watch w]\npath = @/src\nrec = yes\ndefault\n", 8);
+    check("[watch w]\npath = @/other/*/in\ndefault\n", 6);
+    check("[watch w]\npath = @/src/d/file\ndefault\n", 3);
+    check("[watch w]\npath = @/missing/below\ndefault\n", 1);
+    check("[watch w]\npath = @/src/d/link\nrec = yes\ndefault\n", 8);
 }

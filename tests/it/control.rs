@@ -1,5 +1,5 @@
-//! The control socket and `rinotifyctl`: what they tell, what they do, and whom they do not let
-//! disturb the daemon.
+//! The control socket and `rinotifyctl`: what they answer, what they do, and that no client disturbs the
+//! daemon.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -88,7 +88,7 @@ fn status_tells_how_the_daemon_is() {
         ("tasks_running", "1"),
         ("tasks_ready", "0"),
         ("tasks_failed", "0"),
-        ("events_made_up", "0"),
+        ("events_synthesized", "0"),
         ("overflows", "0"),
     ] {
         assert_eq!(member(&json, "\"status\":", key), expected, "{key} in {json}");
@@ -164,7 +164,7 @@ fn a_watch_that_fails_says_why() {
     let shown =
         |command: &mut std::process::Command| String::from_utf8(command.output().unwrap().stdout).unwrap();
     daemon.wait_for(|| shown(&mut command).contains(expected), "the watch is armed");
-    // Another user is not let in, even if the mode would let them.
+    // Another user is refused, even if the mode of the socket admits them.
     fs::set_permissions(socket.join("control.sock"), fs::Permissions::from_mode(0o777)).unwrap();
     command.uid(1).gid(1);
     let output = command.output().unwrap();
@@ -194,7 +194,7 @@ fn tasks_are_listed_run_and_cancelled() {
     daemon.wait_log("task finished");
     refuse(&scratch, &["run", "2"], 1, "there is no task 2");
     scratch.ask(&["cancel", "1"]);
-    daemon.wait_log("task cancelled: somebody asked for it");
+    daemon.wait_log("task cancelled, on request");
     refuse(&scratch, &["cancel", "1"], 1, "there is no task 1");
     let text = scratch.ask(&["tasks"]);
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -257,7 +257,7 @@ fn log_levels_change_until_the_next_reload() {
 }
 
 #[test]
-fn reload_tells_whoever_asked_what_is_wrong() {
+fn reload_answers_with_what_is_wrong() {
     let (scratch, mut daemon) = start(&waiting());
     scratch.config(&waiting().replace("delay = 1h", "delay = soon"));
     refuse(&scratch, &["reload"], 1, ":4:9: \"soon\" is not a duration");
@@ -282,14 +282,14 @@ fn reload_tells_whoever_asked_what_is_wrong() {
 }
 
 #[test]
-fn nobody_there_is_a_failure_and_not_understood_is_usage() {
+fn no_daemon_is_a_failure_and_an_unknown_request_is_usage() {
     let scratch = Scratch::new();
     refuse(&scratch, &["status"], 1, "no daemon answers there");
     scratch.write("control.sock", "");
     refuse(&scratch, &["status"], 1, "no daemon answers there");
     refuse(&scratch, &["stauts"], 2, "did you mean status?; see rinotifyctl --help");
     refuse(&scratch, &[], 2, "a command is missing");
-    // A daemon that breaks off, and one that talks nonsense.
+    // A daemon that closes the connection within an answer, and one whose answer has no sense.
     fs::remove_file(scratch.path("control.sock")).unwrap();
     let listener = UnixListener::bind(scratch.path("control.sock")).unwrap();
     let answers = ["", "status\tx#1\n", "nonsense here\n"];
@@ -317,7 +317,7 @@ fn rest(mut stream: &UnixStream) -> String {
     let mut text = Vec::new();
     match stream.read_to_end(&mut text) {
         Ok(_) => {}
-        // Closed with something of ours unread, after what it had to say.
+        // The daemon closes with a part of the request unread, after its answer.
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
     }
     String::from_utf8(text).unwrap()
@@ -340,24 +340,24 @@ fn bad_clients_cost_nothing() {
     let sent = (0..16384).take_while(|_| endless.write_all(&chunk).is_ok()).count();
     assert!(sent < 100, "{sent} chunks were taken");
     assert_eq!(rest(&endless), "refused\twhy=the request is too long\n");
-    // Somebody who leaves at once, and somebody who shuts one side down.
+    // A client that closes at once, and one that shuts one direction down.
     drop(connect(&scratch));
     let half = connect(&scratch);
     half.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(rest(&half), "");
-    // The daemon still answers, and lets the silent and the slow go.
+    // The daemon still answers, and closes the connections of silent and slow clients.
     let silent = connect(&scratch);
     assert!(scratch.ask(&["status"]).contains("state"));
     assert_eq!(rest(&silent), "");
     assert_eq!(rest(&slow), "");
-    // Its work went on.
+    // Its other work was done meanwhile.
     scratch.write("src/file", "");
     daemon.wait_log("schedule task");
     end(daemon);
 }
 
 #[test]
-fn there_is_a_limit_to_clients_who_make_way_in_time() {
+fn clients_are_limited_and_idle_ones_are_closed() {
     let (scratch, daemon) = start(&waiting());
     let silent: Vec<_> = (0..8).map(|_| connect(&scratch)).collect();
     let one_more = connect(&scratch);
@@ -378,7 +378,7 @@ fn ticks(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn a_want_of_descriptors_is_waited_out_without_haste() {
+fn a_shortage_of_descriptors_uses_little_processor_time() {
     let (scratch, mut daemon) = start(&waiting());
     let pid = daemon.pid().to_string();
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
@@ -390,7 +390,7 @@ fn a_want_of_descriptors_is_waited_out_without_haste() {
     limit(open + 1);
     let before = ticks(&daemon);
     let clients: Vec<_> = (0..3).map(|_| connect(&scratch)).collect();
-    // One is let in and goes in time, then the next; a daemon in haste would use all of that time.
+    // One client is accepted and closed after its time, then the next; a busy loop would use all that time.
     for client in &clients {
         assert_eq!(rest(client), "");
     }
@@ -414,15 +414,15 @@ fn a_long_list_waits_for_its_reader_without_making_the_daemon_wait() {
         || member(&scratch.ask(&["status", "--json"]), "\"status\":", "tasks_waiting") == TASKS.to_string(),
         "all tasks",
     );
-    // Who asks and does not read: far more than a socket holds.
+    // A client that asks and does not read: the answer is far longer than a socket holds.
     let mut stalled = connect(&scratch);
     stalled.write_all(b"tasks\n").unwrap();
     let json = scratch.ask(&["tasks", "--json"]);
     assert_eq!(json.lines().filter(|line| line.contains("\"waiting\"")).count(), TASKS);
-    // It is let go in time, and has got no more than its socket holds.
+    // Its connection is closed in time, and it has got no more than its socket holds.
     let text = rest_after_close(&mut daemon, &stalled);
     assert!(text.len() < TASKS * 100 && !text.ends_with("ok\n"), "{} bytes", text.len());
-    // Who reads slowly gets everything.
+    // A client that reads slowly gets everything.
     let mut slow = connect(&scratch);
     slow.write_all(b"tasks\n").unwrap();
     let mut text = Vec::new();
@@ -509,7 +509,7 @@ fn a_socket_that_cannot_be_made_is_a_warning_and_a_path_that_cannot_be_an_error(
     assert!(daemon.log().contains(":2:11: error: the path of a socket has at most 107 bytes, not 108"));
     let mut daemon = Daemon::start(&scratch, &at("run/control.sock"), &[]);
     assert_eq!(daemon.wait().code(), Some(2));
-    // None is wanted: none is made, and nothing said.
+    // Without a socket in the configuration none is made, and the log has nothing about it.
     let log = end(Daemon::start_ready(&scratch, &at(""), &[]));
     assert!(!log.contains("socket"), "{log}");
     assert!(
@@ -571,7 +571,7 @@ fn root_makes_the_usual_directory_and_the_client_finds_it() {
 }
 
 #[test]
-fn two_daemons_with_one_configuration_are_one_too_many() {
+fn a_second_daemon_with_the_same_configuration_ends() {
     let (scratch, daemon) = start(&waiting());
     let file = scratch.path("rinotifyd.conf");
     symlink(&file, scratch.path("link.conf")).unwrap();
@@ -584,13 +584,13 @@ fn two_daemons_with_one_configuration_are_one_too_many() {
             format!("a daemon with this configuration is already running, with process id {}", daemon.pid());
         assert!(second.log().contains(&expected), "{}", second.log());
     }
-    // A dry run beside it is for trying things.
+    // A dry run beside it is allowed.
     let mut command = rinotifyd();
     command.arg("-n").arg("-c").arg(&file);
     let mut dry = Daemon::spawn(command);
     dry.ready();
     assert!(!end(dry).contains("warning"));
-    // Another configuration with the same socket goes without.
+    // A daemon with another configuration and the same socket runs without a socket.
     scratch.write("other.conf", fs::read(&file).unwrap());
     let mut command = rinotifyd();
     command.arg("-c").arg(scratch.path("other.conf"));

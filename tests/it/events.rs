@@ -21,7 +21,7 @@ pub fn start(scratch: &Scratch, config: &str) -> Daemon {
     Daemon::start_ready(scratch, config, &["-n"])
 }
 
-/// What was told so far: event, path and source path below the scratch directory.
+/// The events so far: name, path and source path below the scratch directory.
 pub fn told(scratch: &Scratch, daemon: &Daemon) -> Vec<String> {
     let log = daemon.log();
     assert!(!log.contains("log lines dropped"), "{log}");

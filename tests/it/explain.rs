@@ -165,7 +165,7 @@ fn rules_of_a_files_scheduler_are_explained() {
 }
 
 #[test]
-fn the_disk_says_what_is_there() {
+fn what_exists_is_taken_from_the_disk() {
     let scratch = Scratch::new();
     scratch.dir("in/really");
     scratch.write("in/file", "");

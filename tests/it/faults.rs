@@ -202,7 +202,7 @@ fn a_source_that_grows_is_copied_whole_or_not_at_all() {
     check_tree(&scratch.path("out"), &[]);
     over.store(true, Ordering::Relaxed);
     writer.join().unwrap();
-    daemon.wait_for(|| scratch.path("out/a").exists(), "the copy, now that nobody writes");
+    daemon.wait_for(|| scratch.path("out/a").exists(), "the copy, after the writer has ended");
     daemon.stop();
     assert_eq!(scratch.bytes("out/a"), scratch.bytes("in/a.to_copy"));
 }
@@ -320,7 +320,7 @@ fn kill_at_every_step(is_tree: bool, rules: &str) {
             assert!(is_source_whole(&scratch, name) || is_whole(&copy), "{call} {times}: neither is whole");
             assert!(!source.exists() || is_whole(&source), "{call} {times}: half a source");
             assert!(!copy.exists() || is_whole(&copy), "{call} {times}: half a copy");
-            // The next operation tidies up, whatever becomes of it.
+            // The next operation removes the leftovers, whether it succeeds or not.
             fs::write(scratch.path("in/next.to_copy"), "").unwrap();
             let mut daemon = Daemon::start_ready(&scratch, &config("dirs = yes", rules), &[]);
             daemon.wait_for(|| scratch.path("out/next").exists(), "the next operation");

@@ -281,7 +281,7 @@ fn the_status_shows_how_far_a_copy_is() {
 /// The daemon with system calls tampered with, as strace(1) says it.
 pub fn strace(scratch: &Scratch, config: &str, inject: &[&str]) -> Daemon {
     let mut command = std::process::Command::new("strace");
-    // With -D the daemon stays our child; the tracer is somebody else's.
+    // With -D the daemon stays our child; strace is a grandchild.
     command.args(["-D", "-f", "-qq", "-o"]).arg(scratch.path("strace"));
     let names: Vec<&str> = inject.iter().filter_map(|inject| inject.split(':').next()).collect();
     command.args(["-e", &format!("trace={}", names.join(","))]);
@@ -293,7 +293,7 @@ pub fn strace(scratch: &Scratch, config: &str, inject: &[&str]) -> Daemon {
     Daemon::spawn(command)
 }
 
-/// What is being carried out is, the rest is not begun, and each is said.
+/// Running operations end, waiting ones are dropped, and the log has a line for each.
 #[test]
 fn operations_of_a_removed_scheduler_are_not_begun() {
     if !can_tamper("a reload while files are copied") {

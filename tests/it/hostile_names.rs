@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::scratch::{Daemon, Scratch};
+use crate::scratch::{Daemon, Scratch, make_deep, remove_deep, rinotifyd};
 
-/// What people who wish the daemon ill call their files. `x` is a file that must not appear.
+/// Names of files of an attacker. `x` is a file that must not appear.
 const NAMES: [&[u8]; 26] = [
     b"plain",
     b" two  blanks ",
@@ -49,7 +50,7 @@ fn config(kind: &str, cmd: &str) -> String {
 fn check(kind: &str, cmd: &str) {
     let scratch = Scratch::new();
     let [src, dst, cwd] = ["src", "dst", "cwd"].map(|name| scratch.dir(name));
-    // sh reads it, so that nobody has to execute a file that was just written.
+    // sh reads it: a file that was just written may be busy when it is executed (ETXTBSY).
     scratch.write(
         "helper",
         "printf '%s\\0' \"$@\" \"$RINOTIFYD_EVENT\" \"$RINOTIFYD_PATH\" \"$RINOTIFYD_SRC_PATH\" >>\"$OUT\"\n",
@@ -100,6 +101,12 @@ fn a_shell_command_gets_the_exact_bytes_and_runs_nothing_else() {
 }
 
 #[test]
+fn quotes_around_a_placeholder_change_nothing() {
+    let quoted = PLACEHOLDERS.replace('{', "\"{").replace('}', "}\"");
+    check("shell", &format!("set -- {quoted}; . @/helper"));
+}
+
+#[test]
 fn a_program_gets_the_exact_bytes_each_value_as_one_argument() {
     check("exec", &format!("/bin/sh @/helper {PLACEHOLDERS}"));
 }
@@ -117,4 +124,94 @@ fn a_program_gets_a_placeholder_inside_a_word_as_part_of_it() {
     daemon.stop();
     let expected = format!("in={}!\0a  b\0\x0000\x001\0", file.display());
     assert_eq!(show(&scratch.bytes("out")), show(expected.as_bytes()));
+}
+
+/// Both of these once ran the code in a name, as root where the daemon was root's.
+#[test]
+fn a_command_that_is_given_with_x_runs_nothing_of_a_name() {
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    let watch = |command: &str| {
+        let mut daemon = rinotifyd();
+        daemon.current_dir(scratch.path("")).arg("-w").arg(scratch.path("src")).arg("-x").arg(command);
+        daemon
+    };
+    let output = watch("echo $(( (1 + {filename}) * 2 ))").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("-x:1:15: error: {filename} stands in arithmetic"), "{text}");
+
+    let mut daemon = Daemon::spawn(watch(&scratch.expand(
+        "(wc -c {pathname})#{task_id} of {filename}\n# {filename} is next\ncat <<E >>@/ran\n{filename}\nE",
+    )));
+    daemon.ready();
+    let names = NAMES.map(|name| [name, b"\ntouch x\n"].concat());
+    let names: Vec<_> = names.iter().filter(|name| name.len() < 256).collect();
+    for name in &names {
+        fs::write(scratch.path("src").join(OsStr::from_bytes(name)), "").unwrap();
+    }
+    daemon.wait_lines(names.len(), "task finished");
+    daemon.stop();
+    let mut ran = scratch.bytes("ran");
+    for name in names {
+        let at = ran.windows(name.len()).position(|part| part == name.as_slice());
+        let at = at.unwrap_or_else(|| panic!("{} is missing", name.escape_ascii()));
+        ran.drain(at..at + name.len());
+    }
+    assert!(!scratch.path("x").exists() && !Path::new("/x").exists(), "a name was executed");
+}
+
+/// `PATH_MAX` is a limit of system calls, not of trees.
+#[test]
+fn what_does_not_fit_into_the_environment_fails_its_task() {
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    let text = "[scheduler run]\ntype = shell\ncmd = printf %s {pathname} | wc -c >>@/ran\n\
+                [event_map map]\nIN_CLOSE_WRITE = run\n\
+                [watch src]\npath = @/src\nevent_map = map\nrec = yes\nauto_add = yes\n";
+    let mut daemon = Daemon::start_ready(&scratch, text, &[]);
+    make_deep(&scratch.path("src"), 'n', 16);
+    let len = scratch.path("src").as_os_str().len() + 16 * 256 + "/file".len();
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), [len.to_string()]);
+    let deep = scratch.dir("src/deep");
+    make_deep(&deep, 'n', 520);
+    let line = daemon.wait_line("task failed");
+    let end = "execve: E2BIG (Argument list too long): /bin/sh; the path, or what else the command gets as \
+               arguments and environment, is too long: the kernel takes 128 KiB for each\"";
+    assert!(line.ends_with(end), "{}", &line[line.len().saturating_sub(300)..]);
+    scratch.write("src/after", "");
+    daemon.wait_ran(&scratch, "ran", 2);
+    daemon.stop();
+    remove_deep(&scratch.path("src"));
+}
+
+#[test]
+fn the_relative_path_begins_at_the_watch_path() {
+    let scratch = Scratch::new();
+    for dir in ["src/a/b", "src/own", "other"] {
+        scratch.dir(dir);
+    }
+    scratch.write("other/alone", "");
+    let text = "[scheduler run]\ntype = shell\ncmd = echo {relpath} \"$RINOTIFYD_REL_PATH\" >>@/ran\n\
+                dirs = yes\n[scheduler no]\ntype = exec\ncmd = /bin/true\n\
+                [event_map map]\nIN_CLOSE_WRITE = run\nIN_ATTRIB = run\n[event_map none]\nIN_CREATE = no\n\
+                [watch src]\npath = @/src\nevent_map = map\nrec = yes\nauto_add = yes\n\
+                [watch own]\npath = @/src/own\nevent_map = none\n\
+                [watch alone]\npath = @/other/alone\nevent_map = map\n";
+    let mut daemon = Daemon::start_ready(&scratch, text, &[]);
+    let mut expect = |count: usize, path: &str| {
+        let ran = daemon.wait_ran(&scratch, "ran", count);
+        assert_eq!(ran.last().unwrap(), &format!("{path} {path}"));
+    };
+    scratch.write("src/x", "");
+    expect(1, "x");
+    scratch.write("src/a/b/y", "");
+    expect(2, "a/b/y");
+    scratch.write("src/own/z", "");
+    expect(3, "own/z");
+    scratch.write("other/alone", "");
+    expect(4, "alone");
+    fs::set_permissions(scratch.path("src"), fs::Permissions::from_mode(0o700)).unwrap();
+    expect(5, ".");
+    daemon.stop();
 }

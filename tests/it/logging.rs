@@ -1,4 +1,4 @@
-//! Lines of the log: their form, and that nobody who does not read them stops the daemon.
+//! Lines of the log: their form, and that a reader who does not read them does not stop the daemon.
 
 use std::fs::File;
 use std::io::{PipeReader, Read};
@@ -36,7 +36,7 @@ impl Piped {
         Self { child: command.spawn().unwrap(), log }
     }
 
-    /// Ends it and returns what it logged and nobody has read.
+    /// Ends it and returns what it logged and the test has not read.
     fn stop(&mut self) -> String {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
         let mut text = Vec::new();
@@ -81,7 +81,7 @@ fn a_line_has_time_level_name_message_and_fields() {
 }
 
 #[test]
-fn names_cannot_forge_lines_or_drive_a_terminal() {
+fn names_cannot_forge_lines_or_control_a_terminal() {
     let scratch = Scratch::new();
     scratch.dir("src");
     let mut daemon = Daemon::start_ready(&scratch, &config(), &["-d"]);
@@ -111,7 +111,7 @@ fn the_journal_gets_priorities_instead_of_times() {
     }
     assert!(log.lines().all(|line| line.starts_with('<')), "{log}");
     std::fs::remove_file(scratch.path("ran")).unwrap();
-    // Whoever only inherited the variable does not write to the journal.
+    // A process that only inherited the variable does not write to the journal.
     let mut daemon = Piped::start(&scratch, &config(), &[], |id| format!("{id}0"));
     write_until_noticed(&scratch);
     let log = daemon.stop();
@@ -119,7 +119,7 @@ fn the_journal_gets_priorities_instead_of_times() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing_and_tells_what_it_dropped() {
+fn an_unread_log_stops_nothing_and_counts_what_it_dropped() {
     const FILES: usize = 1_000;
     let scratch = Scratch::new();
     scratch.dir("src");
@@ -129,7 +129,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_tells_what_it_dropped() {
         scratch.write(format!("src/{number}"), "");
     }
     let last = (FILES - 1).to_string();
-    wait_for(|| scratch.lines("ran").contains(&last), "command for the last file, though nobody reads");
+    wait_for(|| scratch.lines("ran").contains(&last), "command for the last file, while the log is not read");
     let log = daemon.stop();
     let notice = log.lines().find(|line| line.contains("log lines dropped"));
     let notice =

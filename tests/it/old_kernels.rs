@@ -76,7 +76,7 @@ fn grow(mut file: File, done: &AtomicBool) {
 }
 
 #[test]
-fn without_leases_a_file_is_written_when_it_stands_still() {
+fn without_leases_a_file_is_complete_when_it_does_not_change() {
     if !is_root("another user's files") {
         return;
     }
@@ -91,7 +91,7 @@ fn without_leases_a_file_is_written_when_it_stands_still() {
     command.arg(scratch.config(&config(&WRITTEN, &watch("src"))));
     let mut daemon = Daemon::spawn(command);
     daemon.ready();
-    // Nobody watches the new directory before its files are there.
+    // The new directory is unwatched until its files are there.
     daemon.signal(Signal::SIGSTOP);
     for folder in ["src/new", "src/new/deep"] {
         fs::set_permissions(scratch.dir(folder), Permissions::from_mode(0o755)).unwrap();

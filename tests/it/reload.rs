@@ -1,4 +1,4 @@
-//! SIGHUP: what did not change stays as it is, and no moment loses an event.
+//! SIGHUP: what did not change stays as it is, and no event is lost meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ fn the_next_task_gets_the_new_command_and_waiting_ones_are_kept() {
 }
 
 #[test]
-fn tasks_follow_their_scheduler_to_another_place() {
+fn tasks_follow_their_scheduler_to_another_index() {
     let (scratch, mut daemon) = start(&config("delay = 500ms\ncmd = echo {filename} >>@/ran"));
     scratch.write("src/file", "");
     daemon.wait_log(" schedule task");
@@ -159,11 +159,11 @@ fn recursion_log_levels_and_filters_are_those_of_the_new_configuration() {
 /// As many files as that, by writing and by moving in, while the configuration changes.
 const STORM: usize = 3_000;
 
-/// So many more at every look at a condition.
+/// How many more files are made each time a condition is checked.
 const FILES_PER_LOOK: usize = 10;
 
-/// Looks between two reloads, some 50 ms.
-const LOOKS_PER_RELOAD: usize = 10;
+/// Checks between two reloads, some 50 ms.
+const CHECKS_PER_RELOAD: usize = 10;
 
 fn drop_file(scratch: &Scratch, number: usize) {
     let folder = if number.is_multiple_of(2) { "src" } else { "src/below" };
@@ -183,7 +183,7 @@ fn reloads_in_a_storm_of_files_lose_none_and_double_none() {
     let below = "[watch below]\npath = @/src/below\ndefault_sched = none\n";
     let texts = [text.clone() + OTHER, text.clone() + below, text];
     let pid = daemon.pid();
-    let (mut number, mut looks, mut reloads) = (0, 0, 0);
+    let (mut number, mut checks, mut reloads) = (0, 0, 0);
     // Each step has a deadline of its own.
     for step in (0..=STORM).step_by(STORM / 6) {
         daemon.wait_for(
@@ -191,8 +191,8 @@ fn reloads_in_a_storm_of_files_lose_none_and_double_none() {
                 let more = number..STORM.min(number + FILES_PER_LOOK);
                 number = more.end;
                 more.for_each(|number| drop_file(&scratch, number));
-                looks += 1;
-                if looks % LOOKS_PER_RELOAD == 0 {
+                checks += 1;
+                if checks % CHECKS_PER_RELOAD == 0 {
                     scratch.config(&texts[reloads % texts.len()]);
                     kill(pid, Signal::SIGHUP).unwrap();
                     reloads += 1;

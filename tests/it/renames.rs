@@ -160,7 +160,7 @@ fn exchange(one: &Path, other: &Path) {
 
 #[cfg(target_env = "gnu")]
 #[test]
-fn two_directories_change_places() {
+fn two_directories_are_exchanged() {
     let (scratch, mut daemon) = begin(&["src/a/of_a", "dst/b/of_b/deep"], &["IN_CLOSE_WRITE"]);
     for _ in 0..3 {
         exchange(&scratch.path("src/a"), &scratch.path("dst/b"));
@@ -283,7 +283,7 @@ fn tasks_below_a_directory_that_left_are_cancelled() {
     daemon.stop();
 }
 
-/// It is abandoned there, and nobody may go on with what is gone.
+/// The visit is abandoned there, and nothing may continue with a directory that is gone.
 #[test]
 fn a_directory_moves_back_to_a_name_that_is_excluded() {
     let scratch = Scratch::new();

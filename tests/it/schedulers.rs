@@ -105,7 +105,7 @@ fn a_cancelled_task_does_not_run_and_says_so() {
 fn max_delay_ends_the_waiting_for_quiet() {
     let scheduler = format!("{NOTE}delay = 300ms\nmax_delay = 700ms");
     let (scratch, mut daemon) = start(&config(&scheduler, ON_CLOSE));
-    // Never quiet: every look at the condition is a further event.
+    // Never quiet: each check of the condition makes a further event.
     daemon.wait_for(
         || {
             scratch.write("src/file", "");
@@ -290,7 +290,7 @@ fn what_ignores_term_does_not_outlive_a_leader_that_does_not() {
     daemon.stop();
 }
 
-/// Whether the process runs; a zombie that nobody reaps does not.
+/// Whether the process runs; a zombie does not.
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

@@ -1,4 +1,4 @@
-//! A directory to play in, and the daemon as a child of the test.
+//! A scratch directory, and the daemon as a child of the test.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
 
 /// Long enough for a busy machine; a test that passes does not wait for it.
@@ -25,7 +26,7 @@ const PIPE_SIZE: i32 = 8 << 20;
 ///
 /// # Panics
 ///
-/// When it does not within the deadline; `what` says what was hoped for.
+/// When it does not within the deadline; `what` says what was expected.
 #[track_caller]
 pub fn wait_for(mut condition: impl FnMut() -> bool, what: &str) {
     assert!(poll(&mut condition), "still not after {DEADLINE:?}: {what}");
@@ -145,7 +146,7 @@ impl Scratch {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Lets other users in.
+    /// Lets other users enter it.
     pub fn open_to_all(&self) {
         fs::set_permissions(self.folder.path(), Permissions::from_mode(0o755)).unwrap();
     }
@@ -190,7 +191,7 @@ pub fn rinotifyd() -> Command {
 pub struct Daemon {
     child: Child,
     log: Arc<Mutex<String>>,
-    /// Ends when nobody holds the daemon's standard error any more.
+    /// Ends once no process holds the daemon's standard error.
     reader: Option<JoinHandle<()>>,
 }
 
@@ -315,7 +316,7 @@ impl Daemon {
         self.wait_lines(known + 1, "configuration reloaded");
     }
 
-    /// Waits for a condition; the log is shown when it does not come.
+    /// Waits for a condition; the message of a failure has the log.
     #[track_caller]
     pub fn wait_for(&mut self, mut condition: impl FnMut() -> bool, what: &str) {
         self.wait_alive(|_| condition(), what);
@@ -345,7 +346,7 @@ impl Daemon {
         self.wait_for_log(|log| log.lines().any(&wanted), &format!("{what:?} in the log"));
     }
 
-    /// Waits for a condition as long as the daemon lives; the condition may come with its last breath.
+    /// Waits for a condition until the daemon has ended; its last lines may fulfil the condition.
     #[track_caller]
     fn wait_alive(&mut self, mut condition: impl FnMut(&Self) -> bool, what: &str) {
         let mut ended = None;
@@ -410,7 +411,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A child that was waited for is left alone by kill(); its number may be another's.
+        // kill() does nothing to a child that was reaped: the number may be another process's.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -424,7 +425,7 @@ pub fn field<'a>(line: &'a str, key: &str) -> &'a str {
 }
 
 /// Milliseconds from one logged line to another, from the times they begin with. The wall clock
-/// knows nothing of the daemon's delays, so a delay may seem a few milliseconds shorter.
+/// is not the clock of the daemon's delays, so a delay may seem a few milliseconds shorter.
 pub fn millis_between(from: &str, to: &str) -> i64 {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     (time_of_day(to) - time_of_day(from)).rem_euclid(DAY)
@@ -444,4 +445,22 @@ fn collect(stderr: ChildStderr, log: &Mutex<String>) {
         log.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
         line.clear();
     }
+}
+
+/// Directories of the longest name of such characters, each in the one before, and a file in the last.
+pub fn make_deep(top: &Path, letter: char, depth: usize) {
+    let mode = Mode::from_bits_truncate(0o755);
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+    let mut dir = open(top, flags, Mode::empty()).unwrap();
+    let name = letter.to_string().repeat(255);
+    for _ in 0..depth {
+        mkdirat(&dir, name.as_str(), mode).unwrap();
+        dir = openat(&dir, name.as_str(), flags, Mode::empty()).unwrap();
+    }
+    openat(&dir, "file", OFlag::O_CREAT | OFlag::O_WRONLY, mode).unwrap();
+}
+
+/// A scratch directory is removed by paths, for which such a tree is too deep.
+pub fn remove_deep(top: &Path) {
+    assert!(Command::new("rm").arg("-rf").arg(top).status().unwrap().success());
 }

@@ -134,7 +134,7 @@ fn commands_do_not_get_what_is_the_daemons() {
 }
 
 #[test]
-fn signs_of_life_come_as_asked_for() {
+fn watchdog_messages_come_as_often_as_asked_for() {
     let scratch = Scratch::new();
     let mut manager = Manager::at(&scratch);
     let mut daemon = command(&scratch, CONFIG, "@/notify");
@@ -158,14 +158,14 @@ fn switches(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn somebody_elses_watchdog_is_not_fed() {
+fn the_watchdog_of_another_process_gets_no_message() {
     let scratch = Scratch::new();
     let mut manager = Manager::at(&scratch);
     let mut watched = command(&scratch, CONFIG, "@/notify");
     watched.env("WATCHDOG_USEC", "2000").env("WATCHDOG_PID", "1");
     let mut daemon = Daemon::spawn(watched);
     daemon.ready();
-    // Another daemon's signs of life are the clock: in their time this one does nothing.
+    // The watchdog messages of another daemon are the clock: in that time this daemon does nothing.
     let other_scratch = Scratch::new();
     let mut other_manager = Manager::at(&other_scratch);
     let mut other = command(&other_scratch, CONFIG, "@/notify");
@@ -183,8 +183,8 @@ fn somebody_elses_watchdog_is_not_fed() {
     wait_signs(10);
     let before = switches(&daemon);
     wait_signs(60);
-    // Half a second, with a sign of life each millisecond if they were given. Other tests mount
-    // filesystems meanwhile, which wakes every daemon.
+    // Half a second, with a message each millisecond if there were any. Other tests mount filesystems
+    // meanwhile, which wakes every daemon.
     let woken = switches(&daemon) - before;
     assert!(woken < 100, "woken up {woken} times");
     manager.read();
@@ -228,10 +228,10 @@ fn what_cannot_be_used_is_told_in_one_line() {
 }
 
 #[test]
-fn a_manager_who_does_not_read_is_not_waited_for_and_misses_nothing() {
+fn a_manager_that_does_not_read_is_not_waited_for_and_misses_nothing() {
     let scratch = Scratch::new();
     let mut manager = Manager::at(&scratch);
-    // Some fill the queue, until nobody has room; each has only so much of its own.
+    // Several senders fill the queue until none has room; each may queue only a part of it.
     loop {
         let flood = UnixDatagram::unbound().unwrap();
         flood.set_nonblocking(true).unwrap();

@@ -66,7 +66,7 @@ fn the_same_below_directories_that_are_new_themselves() {
 /// A directory that is renamed faster than it can be looked at: what is to be looked at, and what waits
 /// for the rest of a rename, has its limits.
 #[test]
-fn renames_without_end_take_no_memory_without_end() {
+fn endless_renames_keep_memory_bounded() {
     const RENAMES: usize = 300_000;
     /// Without the limits it is over 20 MiB, of a daemon with less than 4.
     const KIB_MAX: u64 = 10 << 10;
@@ -90,7 +90,7 @@ fn renames_without_end_take_no_memory_without_end() {
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        // The debug build's own code is not what counts.
+        // The code of a debug build does not count.
         let code = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
         let code: u64 = code.trim().trim_end_matches(" kB").parse().unwrap();
         assert!(peak - code < KIB_MAX, "{there}: {peak} KiB at most, {code} of them code");

@@ -39,7 +39,7 @@ fn free_port() -> u16 {
 }
 
 fn broker(scratch: &Scratch, port: u16) -> Program {
-    // As whoever runs the test; without limits of its own on what a slow reader is owed.
+    // As the user who runs the test; the broker keeps all messages for a slow reader.
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().expect("an account").name;
     let config = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location @/broker/\n\
@@ -55,7 +55,7 @@ fn broker(scratch: &Scratch, port: u16) -> Program {
     broker
 }
 
-/// Whoever reads what arrives; once it is known to the broker, that keeps it for a reader that is away.
+/// The reader of what arrives. The broker keeps messages for a reader that it knows while the reader is away.
 fn subscriber(scratch: &Scratch, port: u16) -> Program {
     let command =
         scratch.expand("exec mosquitto_sub -h 127.0.0.1 -p \"$0\" -t files -q 1 -c -i reader >>@/got");
@@ -70,8 +70,8 @@ fn subscriber(scratch: &Scratch, port: u16) -> Program {
     reader
 }
 
-/// Makes a file by renaming. When it was closed is no order: another thread that starts a program holds
-/// it open a moment longer.
+/// Makes a file by renaming. Files that are written and closed are no order: a child that another thread
+/// starts may hold one open a moment longer.
 fn create(scratch: &Scratch, number: usize) {
     scratch.write("new", "");
     scratch.rename("new", format!("src/{number}"));

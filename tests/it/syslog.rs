@@ -17,7 +17,7 @@ fn start(scratch: &Scratch, syslog: &str) -> Daemon {
     Daemon::start_ready(scratch, &format!("{CONFIG}{syslog}"), &[])
 }
 
-/// Whoever is sent lines.
+/// A receiver of lines.
 trait Receiver {
     /// The next line, if there is one.
     fn next(&mut self) -> Option<String>;
@@ -144,7 +144,7 @@ fn every_log_name_goes_where_its_section_says() {
 fn a_syslogd_that_is_restarted_gets_the_next_line() {
     let scratch = Scratch::new();
     let text = "[syslog]\naddress = @/log\n";
-    // Nobody is there at first: that is told once.
+    // There is no receiver at first: the log says so once.
     let mut daemon = start(&scratch, text);
     let complaint = format!("syslog \"{}\": ENOENT", scratch.path("log").display());
     daemon.wait_log(&complaint);
@@ -153,7 +153,7 @@ fn a_syslogd_that_is_restarted_gets_the_next_line() {
     log.wait("/src/one ");
     daemon.wait_lines(1, "task finished");
     drop(log);
-    // Its name is there still, and nobody listens.
+    // The socket's name still exists, and no process listens.
     scratch.write("src/two", "");
     daemon.wait_lines(2, "task finished");
     daemon.wait_log("ECONNREFUSED");
@@ -194,7 +194,7 @@ fn a_full_socket_stops_nothing_and_drops_are_counted() {
 }
 
 #[test]
-fn a_stream_at_a_path_is_found_out() {
+fn a_stream_socket_at_a_path_is_recognised() {
     let scratch = Scratch::new();
     let listener = UnixListener::bind(scratch.path("log")).unwrap();
     let daemon = start(&scratch, "[syslog]\naddress = @/log\n");
@@ -269,7 +269,7 @@ fn a_connection_is_made_again_and_loses_nothing_meanwhile() {
 }
 
 #[test]
-fn a_connection_that_nobody_reads_stops_nothing() {
+fn an_unread_connection_stops_nothing() {
     let scratch = Scratch::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -441,7 +441,7 @@ fn rsyslog_takes_it_from_a_socket_by_udp_and_by_tcp() {
     scratch.write("src/file", "");
     expect("task finished", "local1", "info");
     expect("event event=IN_CLOSE_WRITE", "local7", "debug");
-    // It is restarted, and gets what comes then on all ways.
+    // It is restarted, and gets later lines by all three ways.
     drop(rsyslog);
     fs::remove_file(scratch.path("messages")).unwrap();
     let _rsyslog = start(&mut command);

@@ -1,4 +1,4 @@
-//! Workers: programs that are kept running, the good ones and the bad ones.
+//! Workers: programs that are kept running, with and without errors of their own.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scratch::{Daemon, Scratch, field, is_root, wait_for};
+use crate::scratch::{Daemon, Scratch, field, is_root, make_deep, remove_deep, wait_for};
 
 /// Reads tasks, notes the paths' names in `ran`, answers.
-const GOOD: &str = r#"
+pub const GOOD: &str = r#"
 while read -r id event kind path src; do
     echo "${path##*/}" >>@/ran
     echo "$id ok"
@@ -18,7 +18,7 @@ done
 "#;
 
 /// A scheduler whose worker is the script `worker` in the scratch directory.
-fn config(options: &str) -> String {
+pub fn config(options: &str) -> String {
     format!(
         "[daemon]\nshutdown_timeout = 10\n[log]\nlevel = debug\n\
          [scheduler run]\ntype = worker\ncmd = /bin/sh @/worker\n{options}\n\
@@ -27,7 +27,7 @@ fn config(options: &str) -> String {
     )
 }
 
-fn start(script: &str, options: &str) -> (Scratch, Daemon) {
+pub fn start(script: &str, options: &str) -> (Scratch, Daemon) {
     let scratch = Scratch::new();
     scratch.dir("src");
     scratch.write("worker", scratch.expand(script));
@@ -35,8 +35,8 @@ fn start(script: &str, options: &str) -> (Scratch, Daemon) {
     (scratch, daemon)
 }
 
-/// Makes a file by renaming. When it was closed is no order: another thread that starts a program holds
-/// it open a moment longer.
+/// Makes a file by renaming. Files that are written and closed are no order: a child that another thread
+/// starts may hold one open a moment longer.
 fn create(scratch: &Scratch, name: &str) {
     scratch.write("new", "");
     scratch.rename("new", format!("src/{name}"));
@@ -81,7 +81,7 @@ fn a_lazy_worker_starts_with_the_first_task_an_eager_one_with_the_daemon() {
 
 #[test]
 fn a_task_fails_with_the_text_of_its_answer() {
-    let script = "while read -r id rest; do echo \"$id error no room for $id\"; done";
+    let script = "while read -r id rest; do echo \"$id error no room for ${id%%.*}\"; done";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("src/file", "");
     let line = daemon.wait_line("task failed");
@@ -98,14 +98,17 @@ fn names_of_any_bytes_arrive_in_both_formats() {
         ("tab", "1\tIN_CLOSE_WRITE\tfile\t@/src/ a\\tb\\nc\\\\d\\xff\"$(id) \t\n"),
         (
             "json",
-            "{\"id\":1,\"event\":\"IN_CLOSE_WRITE\",\"dir\":false,\
+            "{\"id\":\"1\",\"event\":\"IN_CLOSE_WRITE\",\"dir\":false,\
              \"path\":\"@/src/ a\\u0009b\\u000ac\\\\d\\udcff\\\"$(id) \",\"src_path\":\"\"}\n",
         ),
     ] {
-        let (scratch, mut daemon) = start("head -n 1 >@/seen; echo 1 ok", &format!("format = {format}"));
+        let script = "head -n 1 >@/seen; LC_ALL=C\n\
+                      id=$(sed 's/^[^0-9]*\\([0-9]*[.][0-9a-f]*\\).*/\\1/' @/seen); echo $id >@/id; echo $id ok";
+        let (scratch, mut daemon) = start(script, &format!("format = {format}"));
         scratch.write(scratch.path("src").join(name), "");
         daemon.wait_log("task finished");
-        assert_eq!(scratch.read("seen"), scratch.expand(expected));
+        let id = scratch.read("id");
+        assert_eq!(scratch.read("seen").replacen(id.trim(), "1", 1), scratch.expand(expected));
         daemon.stop();
     }
 }
@@ -214,7 +217,7 @@ fn workers_do_not_take_the_places_of_other_tasks() {
 #[test]
 fn what_a_worker_says_beside_answers_is_logged() {
     let script = "echo starting; echo trouble >&2\n\
-                  while read -r id rest; do echo; echo \"task $id ok\"; echo \"$id ok\"; done";
+                  while read -r id rest; do echo; echo \"task ${id%%.*} ok\"; echo \"$id ok\"; done";
     let (scratch, mut daemon) = start(script, "logname = named");
     scratch.write("src/file", "");
     daemon.wait_log("task finished");
@@ -242,7 +245,7 @@ fn output_null_and_inherit_are_about_what_is_not_an_answer() {
 }
 
 #[test]
-fn surroundings_are_those_of_a_command() {
+fn the_environment_is_that_of_a_command() {
     let script = "{ umask; pwd; nice; echo $ONE $RINOTIFYD_SCHEDULER; id -un; } >&2; cat";
     let user = if is_root("that a worker runs as another user") { "user = nobody\n" } else { "" };
     let options = format!("{user}umask = 027\ncwd = @/src\nnice = 3\nenv = ONE=1\nstart = eager");
@@ -264,14 +267,95 @@ fn surroundings_are_those_of_a_command() {
 
 #[test]
 fn answers_for_tasks_that_it_does_not_have_change_nothing() {
-    let script = "while read -r id rest; do\n\
-                  echo 99 ok; echo 99 error x; echo 18446744073709551616 ok; echo $id ok; echo $id ok; done";
+    let script = "while read -r id rest; do zeros=0000000000000000; echo 99.$zeros ok; echo 99.$zeros error x\n\
+                  echo 18446744073709551616.$zeros ok; echo ${id%%.*} ok; echo ${id%%.*}.$zeros error x\n\
+                  echo $id ok; echo $id ok; done";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("src/file", "");
-    daemon.wait_lines(3, "worker answers for a task that it does not have worker=run/1 line=");
+    daemon.wait_lines(4, "worker answers for a task that it does not have worker=run/1 line=");
     let log = daemon.stop();
     assert_eq!(log.matches("task finished").count(), 1, "{log}");
-    assert!(log.contains("output worker=run/1 line=\"18446744073709551616 ok\""), "{log}");
+    assert!(!log.contains("task failed"), "{log}");
+    assert!(log.contains("output worker=run/1 line=\"18446744073709551616.0000000000000000 ok\""), "{log}");
+    assert!(log.contains("output worker=run/1 line=\"1 ok\""), "{log}");
+}
+
+/// Even where a worker lets what its commands write go among its answers, a name cannot answer.
+#[test]
+fn a_name_answers_for_no_task() {
+    let script = "while IFS=$(printf '\\t') read -r id event kind path src; do printf '%b\\n' \"$path\"; kept=\"$kept $id\"\n\
+                  [ -e @/last ] && break; done; for id in $kept; do echo $id ok; done";
+    let (scratch, mut daemon) = start(script, "max_jobs = 100");
+    let numbers: Vec<_> = (1..9).map(|one| format!("{one} ok\n{one}.0000000000000000 ok\n")).collect();
+    scratch.write("src/victim", "");
+    daemon.wait_log("start task");
+    scratch.write(format!("src/x\n{}", numbers.concat()), "");
+    daemon.wait_lines(2, "worker answers for a task that it does not have");
+    assert!(!daemon.log().contains("task finished"), "{}", daemon.log());
+    scratch.write("last", "");
+    scratch.write("src/last", "");
+    daemon.wait_lines(3, "task finished");
+    daemon.stop();
+}
+
+/// The token is another one each time that the daemon starts.
+#[test]
+fn nobody_can_know_a_token_before() {
+    let script = "while read -r id rest; do echo $id >>@/ids; echo $id ok; done";
+    let (scratch, mut daemon) = start(script, "");
+    scratch.write("src/1", "");
+    scratch.write("src/2", "");
+    daemon.wait_lines(2, "task finished");
+    daemon.stop();
+    let mut daemon = Daemon::start_ready(&scratch, &config(""), &[]);
+    scratch.write("src/1", "");
+    daemon.wait_log("task finished");
+    daemon.stop();
+    let tokens: BTreeSet<_> =
+        scratch.lines("ids").iter().map(|id| id.split_once('.').unwrap().1.to_owned()).collect();
+    assert_eq!(tokens.len(), 3, "{tokens:?}");
+    assert!(tokens.iter().all(|token| token.len() == 16), "{tokens:?}");
+}
+
+/// A line that is longer than a pipe, for a worker that ends in the middle of it.
+#[test]
+fn a_long_line_comes_whole_or_not_at_all() {
+    for ack in ["yes", "no"] {
+        let script = "[ -e @/second ] && exec sh @/good; head -c 1000 >/dev/null; >@/second; kill -9 $$";
+        let (scratch, mut daemon) = start(script, &format!("ack = {ack}"));
+        let good = "while read -r id event kind path src; do echo \"$event $kind ${#path} ${path##*/}\" >>@/ran\n\
+                    echo $id ok; done";
+        scratch.write("good", scratch.expand(good));
+        let text = config(&format!("ack = {ack}"))
+            .replace("path = @/src", "path = @/src\nrec = yes\nauto_add = yes");
+        daemon.reload(&scratch, &text);
+        make_deep(&scratch.path("src"), 'n', 520);
+        let len = scratch.path("src").as_os_str().len() + 520 * 256 + "/file".len();
+        let ran = daemon.wait_ran(&scratch, "ran", 1);
+        assert_eq!(ran, [format!("IN_CLOSE_WRITE file {len} file")], "ack = {ack}");
+        daemon.wait_log("task finished");
+        daemon.stop();
+        remove_deep(&scratch.path("src"));
+    }
+}
+
+#[test]
+fn a_line_beyond_the_limit_fails_its_task() {
+    let (scratch, mut daemon) = start(GOOD, "");
+    let text = config("").replace("path = @/src", "path = @/src\nrec = yes\nauto_add = yes");
+    daemon.reload(&scratch, &text);
+    // Four bytes each in the line.
+    make_deep(&scratch.path("src"), '\x01', 1040);
+    let line = daemon.wait_line("task failed");
+    assert!(
+        line.contains("error=\"the path is too long for a worker: more than 1048576 bytes\""),
+        "{}",
+        line.len()
+    );
+    scratch.write("src/after", "");
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["after"]);
+    daemon.stop();
+    remove_deep(&scratch.path("src"));
 }
 
 #[test]
@@ -283,7 +367,7 @@ fn garbage_is_logged_and_the_answer_behind_it_counts() {
     daemon.wait_log("task finished");
     let line = daemon.wait_line("line=xxx");
     assert_eq!(field(&line, "bytes_cut"), (1_000_000 - 4096).to_string());
-    assert!(daemon.log().contains("line=\"\\xff\\xfe 1 ok\\x00\\x1b[1m\""), "{}", daemon.log());
+    assert!(daemon.log().contains("ok\\x00\\x1b[1m\""), "{}", daemon.log());
     let log = daemon.stop();
     assert_eq!(log.matches("task finished").count(), 1);
 }
@@ -347,9 +431,11 @@ fn a_task_that_kills_its_worker_does_not_keep_the_others_from_running() {
         scratch.write(format!("src/{number}"), "");
     }
     daemon.wait_ran(&scratch, "ran", 9);
-    daemon.signal(Signal::SIGTERM);
-    daemon.signal(Signal::SIGTERM);
-    daemon.wait();
+    let line = daemon.wait_line("task failed");
+    assert!(line.contains("/src/poison ") && line.contains("its worker has ended 3 times"), "{line}");
+    scratch.write("src/poison", "");
+    daemon.wait_lines(2, "task failed");
+    daemon.stop();
     assert_eq!(ran(&scratch), (0..9).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
@@ -424,7 +510,7 @@ fn a_timeout_fails_one_task_and_the_others_of_the_worker_run_again() {
 }
 
 #[test]
-fn a_worker_that_closes_its_output_and_lives_on_is_terminated() {
+fn a_worker_that_closes_its_output_and_keeps_running_is_terminated() {
     let script = "[ -e @/second ] && exec sh @/good; >@/second; read -r x; exec >&-; sleep 60";
     let (scratch, mut daemon) = start(script, "");
     scratch.write("good", scratch.expand(GOOD));
@@ -436,7 +522,7 @@ fn a_worker_that_closes_its_output_and_lives_on_is_terminated() {
 }
 
 #[test]
-fn a_worker_that_closes_its_input_and_lives_on_is_terminated() {
+fn a_worker_that_closes_its_input_and_keeps_running_is_terminated() {
     for ack in ["yes", "no"] {
         let script = "[ -e @/second ] && exec sh @/good; exec <&-; >@/second; sleep 60";
         let (scratch, mut daemon) = start(script, &format!("start = eager\nack = {ack}"));
@@ -471,14 +557,14 @@ fn a_process_that_keeps_the_pipes_does_not_keep_the_tasks() {
     }
 }
 
-/// Nobody, or somebody who is dead and waits for a parent.
+/// There is no such process, or it is a zombie.
 fn is_gone(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.is_empty() || status.contains("State:\tZ")
 }
 
 #[test]
-fn a_worker_that_does_not_read_holds_up_nobody() {
+fn a_worker_that_does_not_read_delays_no_other_task() {
     let script = "until [ -e @/gate ]; do sleep 0.02; done\ncat >@/seen";
     let (scratch, mut daemon) = start(script, "ack = no\nmax_jobs = 100000");
     let long = "x".repeat(200);
@@ -497,7 +583,7 @@ fn a_worker_that_does_not_read_holds_up_nobody() {
     assert_eq!(numbers, (0..2_000).collect::<Vec<_>>(), "all, in order");
 }
 
-/// Waits until so many tasks were made, whatever became of them.
+/// Waits until the daemon has made this many tasks; they may have ended.
 fn wait_taken(daemon: &mut Daemon, count: u64) {
     wait_for(
         || {
@@ -547,118 +633,6 @@ fn lines_that_a_dead_worker_had_not_read_go_to_the_next() {
     let seen = daemon.wait_ran(&scratch, "seen", 100);
     let ids: Vec<u32> = seen.iter().map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect();
     assert_eq!(ids, (1..=100).collect::<Vec<_>>());
-    daemon.stop();
-}
-
-#[test]
-fn unread_lines_are_passed_on_at_shutdown_too_or_said_to_be_lost() {
-    let script = "[ -e @/second ] && exec cat >>@/seen; >@/second; echo $$ >@/pid; exec sleep 60";
-    for mended in [true, false] {
-        let (scratch, mut daemon) = start(script, "ack = no");
-        scratch.write("src/1", "");
-        let pid: i32 = daemon.wait_ran(&scratch, "pid", 1)[0].parse().unwrap();
-        scratch.write("src/2", "");
-        daemon.wait_status(" done=2 ");
-        if !mended {
-            fs::remove_file(scratch.path("second")).unwrap();
-        }
-        daemon.signal(Signal::SIGTERM);
-        daemon.wait_log("shutdown reason");
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        if mended {
-            assert!(daemon.wait().success());
-            assert_eq!(scratch.lines("seen").len(), 2);
-        } else {
-            daemon.wait_lines(2, "start worker");
-            daemon.wait_for(|| scratch.path("second").exists(), "the next worker");
-            daemon.signal(Signal::SIGTERM);
-            assert!(daemon.wait().success());
-            let log = daemon.log();
-            assert!(
-                log.contains("without reading its last lines, which are lost worker=run/2 lines=2"),
-                "{log}"
-            );
-        }
-    }
-}
-
-// How they end.
-
-#[test]
-fn shutdown_waits_for_answers_and_then_for_the_end() {
-    let script = "while read -r id rest; do until [ -e @/gate ]; do sleep 0.02; done; echo $id ok; done\n\
-                  sleep 0.2; echo done >>@/ran";
-    let (scratch, mut daemon) = start(script, "");
-    scratch.write("src/1", "");
-    scratch.write("src/2", "");
-    daemon.wait_lines(2, "start task");
-    daemon.signal(Signal::SIGTERM);
-    daemon.wait_log("shutdown reason=SIGTERM tasks=2");
-    scratch.write("gate", "");
-    assert!(daemon.wait().success());
-    assert_eq!(scratch.read("ran"), "done\n");
-    let log = daemon.log();
-    assert_eq!(log.matches("task finished").count(), 2, "{log}");
-    assert!(log.contains("result=\"exit status 0\""), "{log}");
-}
-
-#[test]
-fn a_worker_that_does_not_end_is_terminated_and_killed() {
-    let script = "trap '' TERM; read -r id rest; echo $id ok; while :; do sleep 0.1; done";
-    let (scratch, mut daemon) = start(script, "");
-    daemon.reload(&scratch, &config("").replace("shutdown_timeout = 10", "shutdown_timeout = 0.3"));
-    scratch.write("src/file", "");
-    daemon.wait_log("task finished");
-    daemon.signal(Signal::SIGTERM);
-    assert!(daemon.wait().success());
-    let log = daemon.log();
-    assert!(log.contains("result=\"signal 9\""), "{log}");
-}
-
-#[test]
-fn a_second_signal_ends_the_wait_for_answers() {
-    let (scratch, mut daemon) = start("cat >/dev/null", "");
-    scratch.write("src/file", "");
-    daemon.wait_log("start task");
-    daemon.signal(Signal::SIGTERM);
-    daemon.wait_log("shutdown reason");
-    daemon.signal(Signal::SIGTERM);
-    assert!(daemon.wait().success());
-    let log = daemon.log();
-    assert!(log.contains("task terminated: shutdown") && log.contains("task failed"), "{log}");
-    assert!(log.contains("result=\"signal 15\""), "{log}");
-}
-
-#[test]
-fn reload_keeps_an_unchanged_worker_and_drains_a_changed_one() {
-    let script = "echo $$ >>@/pids\nwhile read -r id event kind path src; do\n\
-                  until [ -e @/gate-${path##*/} ]; do sleep 0.02; done\n\
-                  echo \"${path##*/} $ONE\" >>@/ran; echo $id ok; done; echo end $ONE >>@/ran";
-    let (scratch, mut daemon) = start(script, "env = ONE=old");
-    scratch.write("src/a", "");
-    daemon.wait_ran(&scratch, "pids", 1);
-    daemon.reload(&scratch, &config("env = ONE=old\ndelay = 0\nlogname = other"));
-    daemon.reload(&scratch, &config("env = ONE=new"));
-    scratch.write("src/b", "");
-    scratch.write("gate-b", "");
-    daemon.wait_ran(&scratch, "ran", 1);
-    scratch.write("gate-a", "");
-    let ran = daemon.wait_ran(&scratch, "ran", 3);
-    assert_eq!(ran, ["b new", "a old", "end old"]);
-    let log = daemon.stop();
-    assert_eq!(scratch.lines("pids").len(), 2, "the first reload changed nothing about it");
-    assert_eq!(log.matches("task finished").count(), 2, "{log}");
-}
-
-#[test]
-fn reload_closes_the_worker_of_a_removed_scheduler() {
-    let (scratch, mut daemon) = start(&format!("{GOOD}echo end >>@/ran"), "start = eager");
-    let text = config("").replace("scheduler run", "scheduler new").replace("= run", "= new");
-    daemon.reload(&scratch, &text);
-    daemon.wait_ran(&scratch, "ran", 1);
-    daemon.wait_log("worker ended worker=run/1 result=\"exit status 0\"");
-    scratch.write("src/file", "");
-    daemon.wait_log("task finished");
     daemon.stop();
 }
 

@@ -8,8 +8,8 @@ use crate::events::{config, wait_told, watch};
 use crate::scratch::{Daemon, Scratch, is_root, rinotifyd, wait_for};
 use crate::sysctl::{Sysctl, alone};
 
-/// Nobody else runs as this user: limits are counted by user, and what is lowered here is enough
-/// for all others.
+/// No other program runs as this user: the kernel counts by user, and the lowered limits are enough for
+/// all others.
 const USER: &str = "61342";
 
 /// More watches than the daemon of the test is to have, and than any other program needs meanwhile.
@@ -44,7 +44,7 @@ fn make(scratch: &Scratch, top: &str, count: usize) {
 }
 
 #[test]
-fn too_few_watches_are_told_and_made_up_for_once_there_is_room() {
+fn too_few_watches_are_logged_and_added_once_there_is_room() {
     let _alone = alone();
     if !is_root("fewer watches") {
         return;
@@ -67,15 +67,15 @@ fn too_few_watches_are_told_and_made_up_for_once_there_is_room() {
     // Those that have a watch keep it.
     scratch.write("src/old/0/0/seen", "");
     wait_told(&scratch, &mut daemon, "IN_CLOSE_WRITE src/old/0/0/seen");
-    let starving: Vec<_> =
+    let unwatched: Vec<_> =
         (0..10).map(|number| format!("src/new/{number}/{}", LIMIT - 10 + number)).collect();
-    for folder in &starving {
+    for folder in &unwatched {
         scratch.write(format!("{folder}/meanwhile"), "");
     }
     drop(limit);
     daemon.wait_log("all directories are watched again");
     daemon.wait_directories("src", known + 1 + 10 + LIMIT);
-    for folder in &starving {
+    for folder in &unwatched {
         wait_told(&scratch, &mut daemon, &format!("IN_CLOSE_WRITE {folder}/meanwhile"));
         scratch.write(format!("{folder}/after"), "");
         wait_told(&scratch, &mut daemon, &format!("IN_CLOSE_WRITE {folder}/after"));

@@ -28,8 +28,8 @@ fn config(map: &str, cmd: &str, delay: &str) -> String {
     )
 }
 
-/// Lets the daemon miss what happens, which takes more than its queue holds.
-fn behind_its_back(daemon: &mut Daemon, happens: impl FnOnce()) {
+/// Makes changes while the daemon is stopped: more events than its queue holds.
+fn while_stopped(daemon: &mut Daemon, happens: impl FnOnce()) {
     daemon.signal(Signal::SIGSTOP);
     happens();
     daemon.signal(Signal::SIGCONT);
@@ -78,7 +78,7 @@ fn every_command_runs_and_every_directory_is_watched() {
 }
 
 #[test]
-fn commands_run_for_files_that_nobody_told_of() {
+fn commands_run_for_files_without_events() {
     let _alone = alone();
     if !is_root("a short event queue") {
         return;
@@ -87,7 +87,7 @@ fn commands_run_for_files_that_nobody_told_of() {
     scratch.dir("src/old");
     let mut daemon = start(&scratch, &config("IN_CLOSE_WRITE = run", "echo {pathname} >>@/ran", "0"), &[]);
     let mut expected = HashSet::new();
-    behind_its_back(&mut daemon, || {
+    while_stopped(&mut daemon, || {
         for number in 0..200 {
             let folder = if number % 2 == 0 { "src/old".to_owned() } else { format!("src/new/{number}") };
             scratch.dir(&folder);
@@ -122,7 +122,7 @@ fn waiting_tasks_of_vanished_files_see_the_deletion() {
         scratch.write(file, "");
     }
     daemon.wait_status("waiting=3");
-    behind_its_back(&mut daemon, || {
+    while_stopped(&mut daemon, || {
         (0..100).for_each(|number| drop(scratch.write(format!("src/{number}"), "")));
         fs::remove_file(scratch.path("src/gone")).unwrap();
         fs::remove_dir_all(scratch.path("src/tree")).unwrap();
@@ -139,7 +139,7 @@ fn waiting_tasks_of_vanished_files_see_the_deletion() {
 }
 
 #[test]
-fn a_tree_that_changed_beyond_recognition_is_known_again() {
+fn a_tree_that_changed_completely_is_watched_again() {
     let _alone = alone();
     if !is_root("a short event queue") {
         return;
@@ -150,7 +150,7 @@ fn a_tree_that_changed_beyond_recognition_is_known_again() {
     }
     scratch.dir("outside/in/deep");
     let mut daemon = start(&scratch, &config("IN_CLOSE_WRITE = run", ":", "0"), &["-n"]);
-    behind_its_back(&mut daemon, || {
+    while_stopped(&mut daemon, || {
         (0..100).for_each(|number| drop(scratch.write(format!("src/{number}.file"), "")));
         scratch.rename("src/0", "src/renamed");
         scratch.rename("src/1", "src/2/deep/lower");
@@ -159,7 +159,7 @@ fn a_tree_that_changed_beyond_recognition_is_known_again() {
         fs::remove_dir_all(scratch.path("src/4")).unwrap();
         fs::remove_dir_all(scratch.path("src/5")).unwrap();
         scratch.dir("src/5/other/deep");
-        // Two change places.
+        // Two directories are exchanged.
         scratch.rename("src/6", "outside/6");
         scratch.rename("src/7", "src/6");
         scratch.rename("outside/6", "src/7");

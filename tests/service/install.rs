@@ -151,7 +151,7 @@ fn pages_can_be_read() {
 }
 
 #[test]
-fn what_somebody_changed_is_kept() {
+fn what_an_administrator_changed_is_kept() {
     if !is_root() {
         return;
     }
@@ -185,7 +185,7 @@ fn links_are_replaced_and_not_followed() {
         fs::create_dir_all(image.path(dir)).unwrap();
     }
     symlink(&precious, image.path("usr/local/sbin/rinotifyd")).unwrap();
-    // The administrator's, and nobody follows it either.
+    // A link of the administrator's, which is not followed either.
     symlink(&precious, image.path(CONFIG)).unwrap();
     // Absolute: in the image it means the image.
     symlink("/data/share", image.path("usr/local/share")).unwrap();

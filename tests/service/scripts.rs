@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::tools::{has, repository, succeed};
 
 #[test]
-fn shellcheck_has_nothing_to_say() {
+fn shellcheck_finds_nothing() {
     if !has("shellcheck") {
         return;
     }

@@ -28,7 +28,7 @@ fn analyze(args: &[&str], text: &str) -> (bool, String) {
 }
 
 #[test]
-fn verify_has_nothing_to_say() {
+fn systemd_analyze_verify_finds_nothing() {
     if has("systemd-analyze") {
         assert_eq!(analyze(&["verify", "--man=no"], &unit()), (true, String::new()));
         for (right, wrong) in [("KillMode", "KilMode"), ("Type=notify", "Type=ntify"), (BINARY, "/no/such")] {
@@ -39,7 +39,7 @@ fn verify_has_nothing_to_say() {
 }
 
 #[test]
-fn security_is_as_tight_as_it_was() {
+fn the_exposure_level_has_not_grown() {
     if has("systemd-analyze") {
         let threshold = format!("--threshold={EXPOSURE_MAX}");
         let args = ["security", "--offline=true", threshold.as_str()];

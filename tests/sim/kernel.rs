@@ -39,9 +39,9 @@ struct Watch {
 pub enum Micro {
     /// An event is queued for the watch on `ino`, if there is one.
     Emit { ino: Ino, mask: u32, cookie: u32, name: Vec<u8> },
-    /// The inode's last name is gone: if nobody holds it, so is its watch.
+    /// The inode's last name is gone; so is its watch, unless a process holds the inode.
     Gone(Ino),
-    /// Whoever held the inode does so no more.
+    /// A process that held the inode does so no more.
     Release(Ino),
 }
 
@@ -112,6 +112,17 @@ impl Kernel {
     pub fn resolve(&self, path: &[u8]) -> Option<Ino> {
         let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
         names.into_iter().try_fold(TOP, |dir, name| self.child(dir, name))
+    }
+
+    /// Whether a component of the path that is not the last is a file (ENOTDIR).
+    pub fn leads_through_a_file(&self, top: Ino, path: &[u8]) -> bool {
+        let mut at = top;
+        let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        for name in names {
+            let Some(next) = self.child(at, name) else { return !self.is_dir(at) };
+            at = next;
+        }
+        false
     }
 
     pub fn path(&self, ino: Ino) -> Vec<u8> {
@@ -310,6 +321,11 @@ impl Kernel {
     /// The watch on an inode.
     pub fn wd(&self, ino: Ino) -> Option<Wd> {
         self.watches.iter().find(|(_, watch)| watch.ino == ino).map(|(wd, _)| Wd(*wd))
+    }
+
+    /// What a watch asks for.
+    pub fn mask(&self, Wd(wd): Wd) -> Option<u32> {
+        Some(self.watches.get(&wd)?.mask)
     }
 
     /// All watches and what they are on.

@@ -16,8 +16,9 @@ pub struct Program {
     buffer: VecDeque<Vec<u8>>,
     pipe: VecDeque<Vec<u8>>,
     /// Read and not answered.
-    taken: Vec<u64>,
-    answered: Vec<u64>,
+    taken: Vec<String>,
+    answered: Vec<String>,
+    handed: u64,
     closed: bool,
     told: Option<Signal>,
 }
@@ -28,11 +29,27 @@ pub struct Programs {
     pub running: BTreeMap<WorkerId, Program>,
     /// So many more bad things happen.
     pub trouble: usize,
+    /// So many were killed by what they read.
+    pub killed: usize,
+    /// How often each task was in the hands of a program that was killed so.
+    pub deaths: BTreeMap<String, usize>,
 }
 
-fn id_of(line: &[u8]) -> u64 {
-    let digits: Vec<u8> = line.iter().copied().take_while(u8::is_ascii_digit).collect();
-    String::from_utf8(digits).unwrap().parse().expect("a line begins with a number")
+/// What a line or an answer begins with.
+fn word_of(line: &[u8]) -> String {
+    let word = line.split(|&byte| byte == b'\t').next().unwrap();
+    String::from_utf8(word.to_vec()).unwrap()
+}
+
+fn task_of(word: &str) -> u64 {
+    word.split('.').next().unwrap().parse().expect("a line begins with a number")
+}
+
+/// What kills its reader has such a name.
+pub const KILLER: &[u8] = b"killer";
+
+fn kills(line: &[u8]) -> bool {
+    line.windows(KILLER.len()).any(|part| part == KILLER)
 }
 
 impl Programs {
@@ -47,6 +64,7 @@ impl Programs {
         if let Some(program) = self.running.get_mut(&id) {
             assert!(!program.closed, "a line behind the end of the input");
             program.buffer.push_back(line);
+            program.handed += 1;
             assert!(program.buffer.len() <= 64, "the daemon holds back too much");
         }
     }
@@ -88,6 +106,7 @@ impl Shell {
             pipe,
             taken: Vec::new(),
             answered: Vec::new(),
+            handed: 0,
             closed: false,
             told: None,
         };
@@ -123,13 +142,24 @@ impl Shell {
         let count = self.rng.below(4);
         let Some(program) = self.programs.running.get_mut(&id) else { return };
         let count = count.min(program.pipe.len());
-        let taken: Vec<_> = program.pipe.drain(..count).map(|line| id_of(&line)).collect();
-        let ack = program.ack;
-        if ack {
-            program.taken.extend(&taken);
+        let taken: Vec<_> = program.pipe.drain(..count).collect();
+        let dies = program.ack && taken.iter().any(|line| kills(line));
+        let words = taken.iter().map(|line| word_of(line));
+        if program.ack {
+            program.taken.extend(words);
+            if dies {
+                let alone = program.taken.len() == 1;
+                for word in program.taken.clone() {
+                    let deaths = self.programs.deaths.entry(word).or_default();
+                    *deaths += 1;
+                    assert!(*deaths == 1 || alone, "a suspect did not run alone");
+                }
+                self.programs.killed += 1;
+                self.end_program(id, ExitStatus::Signaled(9));
+            }
             return;
         }
-        for task in taken {
+        for task in words.map(|word| task_of(&word)).collect::<Vec<_>>() {
             self.happens(Happening::Consumed(task));
         }
     }
@@ -145,11 +175,11 @@ impl Shell {
         if program.taken.is_empty() {
             return;
         }
-        let task = program.taken.swap_remove(index % program.taken.len());
-        program.answered.push(task);
-        self.happens(Happening::Answered(task));
+        let word = program.taken.swap_remove(index % program.taken.len());
+        program.answered.push(word.clone());
+        self.happens(Happening::Answered(task_of(&word)));
         let result = if self.rng.one_in(5) { "error no" } else { "ok" };
-        self.say(id, &format!("{task} {result}"));
+        self.say(id, &format!("{word} {result}"));
     }
 
     fn talk_nonsense(&mut self, id: WorkerId) {
@@ -158,11 +188,15 @@ impl Shell {
             return;
         }
         let Some(program) = self.programs.running.get(&id).filter(|program| program.ack) else { return };
-        // Not what it has, which would be an answer: what it had, and what nobody has.
-        let twice = program.answered.iter().rev().find(|task| !program.has(**task)).copied();
-        let line = match twice {
-            Some(task) if self.rng.one_in(2) => format!("{task} ok"),
-            _ => (*self.rng.pick(&["987654321 ok", "", "ok", "1", "x 1 ok"])).to_owned(),
+        // Not what it has, which would be an answer: what it had, what nobody has, and what it has, but as
+        // one would say it who does not know the whole word.
+        let twice = program.answered.iter().rev().find(|word| !program.has(word)).cloned();
+        let forged = program.taken.first().map(|word| task_of(word));
+        let line = match (twice, forged) {
+            (Some(word), _) if self.rng.one_in(2) => format!("{word} ok"),
+            (_, Some(task)) if self.rng.one_in(2) => format!("{task} ok"),
+            (_, Some(task)) if self.rng.one_in(2) => format!("{task}.0000000000000000 ok"),
+            _ => (*self.rng.pick(&["987654321.0000000000000000 ok", "", "ok", "1", "x 1 ok"])).to_owned(),
         };
         self.say(id, &line);
     }
@@ -183,15 +217,17 @@ impl Shell {
 
     fn end_program(&mut self, id: WorkerId, status: ExitStatus) {
         let Some(program) = self.programs.running.remove(&id) else { return };
+        let left = (program.pipe.len() + program.buffer.len()) as u64;
         let unread = if program.ack { Vec::new() } else { Vec::from(program.pipe).concat() };
+        let begun = program.handed.saturating_sub(left);
         let queued = self.world.kernel.queued();
-        self.input(Input::WorkerEnded { worker: id, status, queued, unread });
+        self.input(Input::WorkerEnded { worker: id, status, queued, unread, begun });
     }
 }
 
 impl Program {
-    fn has(&self, task: u64) -> bool {
+    fn has(&self, word: &String) -> bool {
         let lines = self.buffer.iter().chain(&self.pipe);
-        self.taken.contains(&task) || lines.into_iter().any(|line| id_of(line) == task)
+        self.taken.contains(word) || lines.into_iter().any(|line| word_of(line) == *word)
     }
 }

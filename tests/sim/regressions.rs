@@ -60,7 +60,7 @@ impl Scene {
         }
     }
 
-    /// Reads what is queued and looks at what is new, and tells what was delivered for `name` so far.
+    /// Reads what is queued, visits what is new, and returns what was delivered for `name` so far.
     fn read_and_look(&mut self, name: &str) -> Vec<String> {
         self.read();
         while self.0.engine.has_work() {
@@ -118,7 +118,7 @@ fn a_directory_is_exchanged_for_one_from_outside() {
 }
 
 #[test]
-fn a_directory_is_renamed_before_it_is_looked_at() {
+fn a_directory_is_renamed_before_its_visit() {
     let mut scene = Scene::new(OVERFLOWS_NEVER);
     let top = scene.0.world.watched;
     let dir = scene.mkdir(top, "a");
@@ -131,7 +131,7 @@ fn a_directory_is_renamed_before_it_is_looked_at() {
 }
 
 #[test]
-fn a_directory_is_renamed_into_a_new_one_that_nobody_watches_yet() {
+fn a_directory_is_renamed_into_a_new_unwatched_one() {
     let mut scene = Scene::new(OVERFLOWS_NEVER);
     let top = scene.0.world.watched;
     let known = scene.mkdir(top, "known");
@@ -147,7 +147,7 @@ fn a_directory_is_renamed_into_a_new_one_that_nobody_watches_yet() {
 }
 
 #[test]
-fn a_name_changes_its_directory_within_one_look() {
+fn a_name_changes_its_directory_within_one_visit() {
     let mut scene = Scene::new(OVERFLOWS_NEVER);
     let top = scene.0.world.watched;
     // Both are asked for in one scan, at a time when the second already has the name of the first.
@@ -175,7 +175,7 @@ fn the_end_of_a_watch_is_among_what_was_dropped() {
 }
 
 #[test]
-fn a_file_is_let_go_of_after_its_close_was_told_to_nobody() {
+fn a_file_is_released_after_an_unwatched_close() {
     let mut scene = Scene::new(OVERFLOWS_NEVER);
     let top = scene.0.world.watched;
     let dir = scene.mkdir(top, "a");
@@ -249,14 +249,14 @@ fn two_directories_are_renamed_to_one_name_and_told_as_one() {
 }
 
 #[test]
-fn a_directory_is_exchanged_for_one_that_nobody_watches_yet_right_after_it_was_renamed() {
+fn a_directory_is_exchanged_for_an_unwatched_one_right_after_its_rename() {
     let mut scene = Scene::new(OVERFLOWS_NEVER);
     let top = scene.0.world.watched;
     let renamed = scene.mkdir(top, "a");
     scene.0.settle();
     let new = scene.mkdir(top, "new");
     let unwatched = scene.mkdir(new, "b");
-    // Two arrivals as one, and of the way back nobody tells.
+    // Two arrivals as one, and no event tells of the way back.
     scene.rename(renamed, top, "c", false);
     scene.rename(unwatched, top, "c", true);
     scene.write(unwatched, "file");
@@ -264,9 +264,9 @@ fn a_directory_is_exchanged_for_one_that_nobody_watches_yet_right_after_it_was_r
     assert_eq!(scene.told("file"), [format!("IN_CREATE {path}"), format!("IN_CLOSE_WRITE {path}")]);
 }
 
-/// What another watch is still to look at for the first time comes to a watch like all else.
+/// A directory that another watch has yet to visit comes to a watch like any other.
 #[test]
-fn a_directory_that_another_watch_has_yet_to_look_at_is_moved_in() {
+fn a_directory_that_another_watch_has_yet_to_visit_is_moved_in() {
     let mut rng = Rng::new(1);
     let mut world = World::new(&mut rng);
     let (top, outside) = (world.watched, world.outside);
@@ -289,7 +289,7 @@ fn a_directory_that_another_watch_has_yet_to_look_at_is_moved_in() {
     scene.0.start();
     scene.0.settle();
     scene.0.input(Input::Reload(Box::new(both)));
-    // Until the new watch knows of it and has not looked at it.
+    // Until the new watch knows of it and has not visited it.
     for turn in 0.. {
         assert!(turn < 100, "it was never known but unwatched");
         let known = scene.0.world.kernel.wd(outside).is_some();

@@ -37,13 +37,14 @@ impl Rng {
     }
 }
 
-/// Runs `test` with `SEEDS` seeds (`count` unless set), or with `SEED` alone. The seeds that fail are
-/// printed; the first ends the test, unless `SURVEY` is set.
+/// Runs `test` with `SEEDS` seeds (`count` unless set) from `FIRST` on (0 unless set), or with `SEED`
+/// alone. The seeds that fail are printed; the first ends the test, unless `SURVEY` is set.
 pub fn for_seeds(count: u64, test: impl Fn(u64)) {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
+    let first = number("FIRST").unwrap_or(0);
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(count),
+        None => first..first + number("SEEDS").unwrap_or(count),
     };
     let survey = std::env::var_os("SURVEY").is_some();
     let mut failed = 0;
@@ -56,5 +57,5 @@ pub fn for_seeds(count: u64, test: impl Fn(u64)) {
             }
         }
     }
-    assert_eq!(failed, 0, "so many seeds failed");
+    assert_eq!(failed, 0, "seeds that failed");
 }

@@ -60,7 +60,7 @@ pub fn watch(name: &str, path: &[u8]) -> Watch {
         auto_add: true,
         rescan_ms: 0,
         catch_up: false,
-        exclude: Vec::new(),
+        exclude: Default::default(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use rinotifyd::config::Config;
 use rinotifyd::engine::message::{
-    Effect, Entry, EntryKind, Input, Item, Job, List, Operation, OperationDone, OperationEnd, Scan,
-    ScanError, Seen, Signal, StartError,
+    Effect, Entry, EntryKind, Input, Item, List, Operation, OperationDone, OperationEnd, Scan, ScanError,
+    Seen, Signal, StartChild, StartError,
 };
-use rinotifyd::engine::{Engine, JobId, Options};
+use rinotifyd::engine::{Engine, Options, TaskId};
 use rinotifyd::event::{self, EventKind};
 use rinotifyd::record::Record;
 use rinotifyd::types::{ExitStatus, Millis};
@@ -39,19 +39,19 @@ pub enum Happening {
         id: u64,
     },
     Started {
-        job: JobId,
+        job: TaskId,
         path: Vec<u8>,
         scheduler: String,
     },
     NotStarted {
-        job: JobId,
+        job: TaskId,
         temporary: bool,
     },
     Signaled {
-        job: JobId,
+        job: TaskId,
         signal: Signal,
     },
-    Ended(JobId),
+    Ended(TaskId),
     /// A worker without answers has read the line of this task.
     Consumed(u64),
     /// A worker has answered for this task.
@@ -63,7 +63,7 @@ pub enum Happening {
 pub struct Faults {
     pub watch: usize,
     pub start: usize,
-    /// There are no leases: nobody can say who writes to a file.
+    /// There are no leases: the filesystem does not say who writes to a file.
     pub leases: bool,
 }
 
@@ -86,8 +86,8 @@ pub struct Shell {
     effects: Vec<Effect>,
     pub programs: Programs,
     /// When the children end by themselves.
-    pub jobs: BTreeMap<JobId, (Millis, ExitStatus)>,
-    operations: BTreeMap<JobId, Underway>,
+    pub jobs: BTreeMap<TaskId, (Millis, ExitStatus)>,
+    operations: BTreeMap<TaskId, Underway>,
     /// No operation begins before one that was asked for earlier.
     last_begin: Millis,
     /// How long a child or an operation runs at most.
@@ -105,7 +105,7 @@ pub struct Shell {
 impl Shell {
     pub fn new(config: Config, world: World, rng: Rng) -> Self {
         let now = 1_000;
-        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4 };
+        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4, secret: [1, 2] };
         Self {
             engine: Engine::new(config, options, now),
             world,
@@ -154,7 +154,7 @@ impl Shell {
         }
     }
 
-    /// Turns until nobody has anything to do.
+    /// Turns until engine, world and programs have nothing to do.
     pub fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             if self.is_at_rest() {
@@ -228,13 +228,13 @@ impl Shell {
 
     pub fn tick(&mut self) {
         self.programs_act();
-        let over: Vec<JobId> =
+        let over: Vec<TaskId> =
             self.jobs.iter().filter(|(_, (end, _))| *end <= self.now).map(|(job, _)| *job).collect();
         for job in over {
             let Some((_, status)) = self.jobs.remove(&job) else { continue };
             self.happens(Happening::Ended(job));
             let queued = self.kernel().queued();
-            self.input(Input::Ended { job, status, queued });
+            self.input(Input::Ended { task: job, status, queued });
         }
         self.tick_operations();
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
@@ -245,7 +245,7 @@ impl Shell {
     }
 
     fn tick_operations(&mut self) {
-        let jobs: Vec<JobId> = self.operations.keys().copied().collect();
+        let jobs: Vec<TaskId> = self.operations.keys().copied().collect();
         for job in jobs {
             let now = self.now;
             let Some(one) = self.operations.get_mut(&job) else { continue };
@@ -261,7 +261,7 @@ impl Shell {
     }
 
     /// It ends as it was to end, or in another way.
-    fn end_operation(&mut self, job: JobId, end: Option<OperationEnd>) {
+    fn end_operation(&mut self, job: TaskId, end: Option<OperationEnd>) {
         let Some(one) = self.operations.remove(&job) else { return };
         if one.begun {
             self.happens(Happening::Ended(job));
@@ -279,12 +279,12 @@ impl Shell {
         } else {
             OperationEnd::Done(OperationDone::default())
         };
-        let job = operation.id;
+        let job = operation.task;
         let known = self.operations.insert(job, Underway { operation, begins, ends, begun: false, end });
         assert!(known.is_none(), "{job:?} was begun twice");
     }
 
-    fn withdraw(&mut self, job: JobId, end: OperationEnd) {
+    fn withdraw(&mut self, job: TaskId, end: OperationEnd) {
         if self.operations.get(&job).is_some_and(|one| !one.begun) {
             self.end_operation(job, Some(end));
         }
@@ -332,8 +332,8 @@ impl Shell {
             Effect::Log(record) => self.listen(&record),
             Effect::Scan(scan) => self.scan(&scan),
             Effect::Unwatch(wd) => self.world.unwatch(wd),
-            Effect::Start(job) => self.begin(&job),
-            Effect::Signal { job, signal } => {
+            Effect::Start(child) => self.begin(&child),
+            Effect::Signal { task: job, signal } => {
                 self.happens(Happening::Signaled { job, signal });
                 if let Some((end, status)) = self.jobs.get_mut(&job) {
                     let (number, lag) = if signal == Signal::Kill { (9, 0) } else { (15, 7_000) };
@@ -350,9 +350,9 @@ impl Shell {
                     one.end = OperationEnd::Aborted("told to end".to_owned());
                 }
             }
-            Effect::Measure { job, asked_for } => {
+            Effect::Measure { task: job, asked_for } => {
                 if self.operations.contains_key(&job) {
-                    self.step(Input::Measured { job, done: 1, total: 2, asked_for });
+                    self.step(Input::Measured { task: job, done: 1, total: 2, asked_for });
                 }
             }
             Effect::StartWorker(start) => self.start_program(*start),
@@ -361,7 +361,7 @@ impl Shell {
             Effect::SignalWorker { worker, signal } => self.programs.signal(worker, signal),
             Effect::Ready => self.ready = true,
             Effect::Exit => self.exited = true,
-            Effect::Answer(_) | Effect::Levels(_) | Effect::Explain(_) => {}
+            Effect::Reply(_) | Effect::Levels(_) | Effect::Explain(_) => {}
         }
     }
 
@@ -383,26 +383,36 @@ impl Shell {
         }
     }
 
-    fn begin(&mut self, job: &Job) {
+    fn begin(&mut self, child: &StartChild) {
         if self.faults.start > 0 && self.rng.one_in(self.faults.start) {
             let temporary = self.rng.one_in(2);
-            self.happens(Happening::NotStarted { job: job.id, temporary });
+            self.happens(Happening::NotStarted { job: child.task, temporary });
             let error = StartError { temporary, text: "no".to_owned() };
-            self.step(Input::NotStarted { job: job.id, error });
+            self.step(Input::NotStarted { task: child.task, error });
             return;
         }
-        let (path, scheduler) = (job.argv[0].as_bytes().to_vec(), job.logname.to_string());
-        self.happens(Happening::Started { job: job.id, path, scheduler });
+        let (path, scheduler) = (child.argv[0].as_bytes().to_vec(), child.logname.to_string());
+        self.happens(Happening::Started { job: child.task, path, scheduler });
         let end = self.now + self.rng.below(self.job_ms_max) as Millis;
-        let known = self.jobs.insert(job.id, (end, ExitStatus::Exited(0)));
-        assert!(known.is_none(), "{:?} was started twice", job.id);
-        self.step(Input::Started { job: job.id });
+        let known = self.jobs.insert(child.task, (end, ExitStatus::Exited(0)));
+        assert!(known.is_none(), "{:?} was started twice", child.task);
+        self.step(Input::Started { task: child.task });
     }
 
-    // As src/shell/scan.rs.
+    // As src/shell/scan.rs; `visits` compares the two.
 
     fn scan(&mut self, scan: &Scan) {
         let before = self.kernel().queued();
+        let results = self.visit(scan);
+        self.noise(1);
+        let queued = self.kernel().queued();
+        for (item, result) in scan.items.iter().zip(results) {
+            self.step(Input::Scanned { node: item.node, result, before, queued });
+        }
+    }
+
+    /// Watches and lists directories, one result for each item.
+    pub fn visit(&mut self, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
         self.noise(2);
         let parent = self.parent(scan);
         let mut results = Vec::new();
@@ -410,9 +420,9 @@ impl Shell {
             self.noise(2);
             results.push(match &parent {
                 Ok(Some(parent)) if scan.expect.is_some() && item.is_plain() => {
-                    self.look_by_name(*parent, item)
+                    self.visit_by_name(*parent, item)
                 }
-                Ok(parent) => self.look(&scan.base, *parent, item),
+                Ok(parent) => self.visit_one(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
             });
         }
@@ -421,11 +431,7 @@ impl Shell {
             self.world.await_changes(parent);
             self.kernel().release(parent);
         }
-        self.noise(1);
-        let queued = self.kernel().queued();
-        for (item, result) in scan.items.iter().zip(results) {
-            self.step(Input::Scanned { node: item.node, result, before, queued });
-        }
+        results
     }
 
     fn parent(&mut self, scan: &Scan) -> Result<Option<Ino>, ScanError> {
@@ -448,7 +454,11 @@ impl Shell {
     fn open(&mut self, top: Ino, path: &[u8]) -> Result<Ino, ScanError> {
         let kernel = self.kernel();
         let found = if top == TOP { kernel.resolve(path) } else { kernel.child(top, path) };
-        let ino = found.ok_or(ScanError::NotFound)?;
+        let ino = match found {
+            Some(ino) => ino,
+            None if kernel.leads_through_a_file(top, path) => return Err(ScanError::NotDirectory),
+            None => return Err(ScanError::NotFound),
+        };
         if !kernel.is_dir(ino) {
             return Err(ScanError::NotDirectory);
         }
@@ -466,7 +476,7 @@ impl Shell {
     }
 
     /// Each step may find another directory.
-    fn look_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open(parent, &item.name)?;
         let wd = self.kernel().add_watch(ino, item.mask, true);
@@ -497,7 +507,7 @@ impl Shell {
         Ok(entries)
     }
 
-    fn look(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_one(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open_item(base, parent, item)?;
         self.noise(2);

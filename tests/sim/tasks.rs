@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rinotifyd::config::{Action, Scheduler, Trigger, WhileRunning};
 use rinotifyd::engine::message::{Input, Signal};
-use rinotifyd::engine::{JobId, TASKS_MAX};
+use rinotifyd::engine::{TASKS_MAX, TaskId};
 use rinotifyd::event::EventKind;
 use rinotifyd::types::Millis;
 
@@ -109,7 +109,7 @@ impl Play {
 struct Path {
     /// Events that scheduled since the last start, and what cancelled clears.
     scheduled: Vec<Millis>,
-    running: Option<JobId>,
+    running: Option<TaskId>,
     /// The task's id while there is one.
     id: Option<u64>,
     /// Starts since the last event that scheduled.
@@ -121,7 +121,7 @@ struct Checker<'a> {
     scheduler: &'a Scheduler,
     paths: BTreeMap<Vec<u8>, Path>,
     /// By job: since when it runs, and when it was told to end.
-    running: HashMap<JobId, (Millis, Option<Millis>)>,
+    running: HashMap<TaskId, (Millis, Option<Millis>)>,
     /// Paths in the order in which they became ready, where nothing delays them.
     order: Vec<Vec<u8>>,
 }
@@ -175,7 +175,7 @@ impl Checker<'_> {
         }
     }
 
-    fn check_start(&mut self, now: Millis, job: JobId, path: &[u8]) {
+    fn check_start(&mut self, now: Millis, job: TaskId, path: &[u8]) {
         let Scheduler { delay_ms, max_delay_ms, max_jobs, .. } = *self.scheduler;
         let key = self.key(path);
         let first_in_order = self.order.first().cloned();
@@ -203,14 +203,14 @@ impl Checker<'_> {
         assert!(!self.scheduler.singlejob || self.running.len() == 1, "one at a time");
     }
 
-    fn end(&mut self, job: JobId) {
+    fn end(&mut self, job: TaskId) {
         self.running.remove(&job);
         for path in self.paths.values_mut().filter(|path| path.running == Some(job)) {
             path.running = None;
         }
     }
 
-    fn check_signal(&mut self, now: Millis, job: JobId, signal: Signal) {
+    fn check_signal(&mut self, now: Millis, job: TaskId, signal: Signal) {
         let Some((since, told)) = self.running.get_mut(&job) else { panic!("{job:?} does not run") };
         match signal {
             Signal::Terminate => {
@@ -276,7 +276,7 @@ fn a_forged_history_is_noticed() {
             lost = (lost.0 + 1, lost.1 + usize::from(notices(&play)));
         }
     }
-    // Not where a later event cancelled, so that nobody was to wait for the run.
+    // Not where a later event cancelled, so that no run was due.
     assert!(lost.0 > 20 && lost.1 * 10 > lost.0 * 9, "of {} lost starts {} were noticed", lost.0, lost.1);
     assert!(early.0 > 20 && early.1 * 2 > early.0, "of {} early starts {} were noticed", early.0, early.1);
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regex::bytes::Regex;
+use rinotifyd::config::filter::Filters;
 use rinotifyd::config::{EventMap, Trigger};
 use rinotifyd::event::EventKind;
 
@@ -19,7 +19,7 @@ const SEEDS: u64 = 1_500;
 /// What one run is like.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
-    /// The world waits until the first look is done.
+    /// The world waits until the first visit is done.
     orderly: bool,
     early: bool,
     queue_max: usize,
@@ -75,9 +75,8 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
         }
     }
     if plan.excludes {
-        config.watches[0]
-            .exclude
-            .push(Regex::new("^/top/watched/(?-u:.*/)?a/b$").expect("a valid expression"));
+        let filter = r"\A(?:^/top/watched/(?-u:.*/)?a/b$)".to_owned();
+        config.watches[0].exclude = Filters::new(&[filter]).expect("a valid expression");
     }
     let mut shell = Shell::new(config, world, rng);
     shell.faults = plan.faults;
@@ -184,13 +183,13 @@ pub fn check_events(shell: &Shell) {
 }
 
 /// After an overflow an event may be told twice, and a file may seem created that was moved; but
-/// whoever waits for files that are written and closed gets them all.
+/// a task for files that are written and closed gets them all.
 fn check_nothing_is_lost(shell: &Shell) {
     check_paths(shell, true);
     check_all_is_told(shell, |_| true);
 }
 
-/// Whoever waits for files that are written and closed, or moved, gets all those wanted.
+/// A task for files that are written and closed, or moved, gets all those that are wanted.
 fn check_all_is_told(shell: &Shell, wanted: impl Fn(&[u8]) -> bool) {
     let kernel = &shell.world.kernel;
     for (&number, story) in shell.world.stories.iter().filter(|(_, story)| !story.old) {
@@ -222,7 +221,7 @@ fn check_story(shell: &Shell, number: usize, story: &Story) {
             .collect();
         format!("f{number}, at {}: {story:?}\ntold: {told:#?}", kernel.path(story.ino).escape_ascii())
     };
-    // A file that was renamed into a directory nobody had seen is found there as a new one.
+    // A file that was renamed into an unvisited directory is found there as a new one.
     let mut closes_by_name: BTreeMap<&[u8], usize> = BTreeMap::new();
     for delivery in told.iter().filter(|delivery| is(delivery, EventKind::CloseWrite)) {
         *closes_by_name.entry(name_of(&delivery.path)).or_default() += 1;
@@ -246,7 +245,7 @@ fn check_story(shell: &Shell, number: usize, story: &Story) {
     }
     let named = appeared.contains_key(inode.name.as_slice());
     assert!(named, "its appearance was not told: {}", context());
-    // Nobody can tell a directory that moved in from one that was made and moved before it was seen.
+    // A directory that moved in looks like one that was made and moved before its visit.
     if story.always_inside {
         let moved = story.moved && count(EventKind::MovedTo) > 0;
         assert!(closes > 0 || moved, "no IN_CLOSE_WRITE: {}", context());
@@ -285,7 +284,7 @@ fn what_is_excluded_depends_on_its_path_of_now() {
 }
 
 #[test]
-fn the_first_look_may_be_disturbed() {
+fn the_first_visit_may_be_disturbed() {
     for_seeds(SEEDS, |seed| check_tree(&run(seed, Plan { orderly: false, ..PLAIN })));
 }
 
@@ -314,7 +313,7 @@ fn what_cannot_be_watched_leaves_the_rest_alone() {
     });
 }
 
-/// Where nobody can say who writes, size and times decide: a file may be told before its writer is
+/// Where the filesystem does not say who writes, size and times decide: a file may be told before its writer is
 /// done, and again when he is. But it is told.
 #[test]
 fn without_leases_every_file_is_told() {

@@ -10,6 +10,7 @@ use rinotifyd::event::EventKind;
 use rinotifyd::types::Millis;
 
 use crate::kernel::Ino;
+use crate::programs::KILLER;
 use crate::rng::{Rng, for_seeds};
 use crate::setup::{config, scheduler};
 use crate::shell::{Happening, Shell, is};
@@ -108,6 +109,7 @@ struct Story {
     /// It was started, and has not ended.
     runs: bool,
     ends: usize,
+    finished: usize,
     consumed: usize,
     answered: usize,
 }
@@ -131,6 +133,11 @@ fn check(play: &Play) {
                     "task finished" | "task failed" => {
                         assert!(std::mem::replace(&mut story.runs, false), "task {id} ends and did not run");
                         story.ends += 1;
+                        story.finished += usize::from(message == "task finished");
+                        assert!(
+                            !play.ack || story.finished <= story.answered,
+                            "task {id} has finished by an answer that nobody gave"
+                        );
                     }
                     "task runs again: its worker has ended" => {
                         assert!(std::mem::replace(&mut story.runs, false), "task {id} did not run");
@@ -225,6 +232,73 @@ fn a_forged_history_of_workers_is_noticed() {
         }
     }
     assert!(forged > 50 && noticed == forged, "of {forged} forged histories {noticed} were noticed");
+}
+
+/// What kills its worker runs alone and has failed after three ends; what does not is answered, however
+/// many of the others there are, and does not wait for all of them.
+#[test]
+fn tasks_that_kill_their_workers_fail_and_hold_up_nobody() {
+    for_seeds(SEEDS / 15, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut scheduler = random_scheduler(&mut rng);
+        (scheduler.delay_ms, scheduler.timeout_ms) = (0, 0);
+        if let Action::Worker(worker) = &mut scheduler.action {
+            worker.ack = true;
+        }
+        let mut world = World::new(&mut rng);
+        let create = |world: &mut World, name: String| {
+            world.kernel.create(world.watched, name.as_bytes(), false).expect("a new name").0
+        };
+        let killers: Vec<_> = (0..20).map(|one| create(&mut world, format!("killer{one}"))).collect();
+        let others: Vec<_> = (0..5).map(|one| create(&mut world, format!("file{one}"))).collect();
+        let late = create(&mut world, "late".to_owned());
+        let triggers = [(EventKind::CloseWrite, Trigger::Schedule(0))];
+        let mut shell = Shell::new(config(WATCHED, vec![scheduler], &triggers), world, rng);
+        shell.start();
+        shell.settle();
+        for file in killers.iter().chain(&others) {
+            shell.world.kernel.touch(*file, EventKind::CloseWrite);
+        }
+        let count = |shell: &Shell, wanted: &str, name: &[u8]| {
+            let is = |one: &Happening| {
+                matches!(one, Happening::Said { message, path, .. }
+                if message == wanted && path.windows(name.len()).any(|part| part == name))
+            };
+            shell.history.iter().filter(|(_, one)| is(one)).count()
+        };
+        // Until each has killed once, they come before the others in their turn.
+        while count(&shell, "task runs again: its worker has ended", KILLER) < killers.len() {
+            step(&mut shell);
+        }
+        shell.world.kernel.touch(late, EventKind::CloseWrite);
+        let from = shell.now;
+        while count(&shell, "task finished", b"late") + count(&shell, "task failed", b"late") == 0 {
+            step(&mut shell);
+        }
+        let waited = shell.now - from;
+        assert!(waited <= 3_000, "a task waited for {waited} ms");
+        // More come while the suspects run.
+        let from = shell.now;
+        while shell.now < from + 5_000 {
+            let file = *shell.rng.pick(&others);
+            shell.world.kernel.touch(file, EventKind::CloseWrite);
+            step(&mut shell);
+        }
+        shell.settle();
+        assert_eq!(count(&shell, "task failed", KILLER), killers.len());
+        assert!(shell.programs.killed <= 3 * killers.len(), "{} ends", shell.programs.killed);
+        let ends = |name: &[u8]| count(&shell, "task finished", name) + count(&shell, "task failed", name);
+        for one in 0..others.len() {
+            assert!(ends(format!("/file{one}").as_bytes()) > 0, "file{one} never ran to its end");
+        }
+    });
+}
+
+fn step(shell: &mut Shell) {
+    let now = shell.now + 10;
+    shell.wait_until(now);
+    shell.read_events();
+    shell.tick();
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub struct World {
     pub neighbour: bool,
     /// By number.
     pub stories: BTreeMap<usize, Story>,
-    /// A directory was renamed to where nobody watched, outside or yet, or over one that nobody had
+    /// A directory was renamed to where nothing is watched, outside or yet, or over one that was not
     /// seen, which looks like an exchange when it goes on from there. It is found there later, and what is told
     /// of it has the path of that time, although a directory above may be another one by then.
     pub unseen: bool,
@@ -186,13 +186,13 @@ impl World {
         }
     }
 
-    /// getdents(2), which waits for whoever changes the directory.
+    /// getdents(2), which waits for processes that change the directory.
     pub fn list(&mut self, dir: Ino) -> Vec<(Vec<u8>, Ino)> {
         self.await_changes(dir);
         self.kernel.list(dir)
     }
 
-    /// Lets whoever changes the directory come to the end of it.
+    /// Lets processes that change the directory finish that.
     pub fn await_changes(&mut self, dir: Ino) {
         for index in 0..self.processes.len() {
             while self.processes[index].locks.contains(&dir) {

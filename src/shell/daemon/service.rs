@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Daemon;
 use crate::engine::Input;
-use crate::engine::message::{Answer, AnswerEnd, Question};
+use crate::engine::message::{Question, Reply, ReplyEnd};
 use crate::quote::Quoted;
 use crate::record::{Level, Record};
 use crate::rows::Rows;
@@ -73,7 +73,7 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// What a reload leaves to be done once whoever asked for it has an answer. A socket that cannot
+    /// What a reload leaves to be done once the client that asked for it has an answer. A socket that cannot
     /// be made leaves the old one in place.
     pub(super) fn move_control(&mut self) {
         let Some(path) = self.service.moving.take() else { return };
@@ -114,13 +114,13 @@ impl Daemon<'_> {
             match request {
                 Request::Ask(Question::Status) => {
                     let rows = self.own_status();
-                    self.answer(Answer { client, rows, end: AnswerEnd::More(Question::Status) });
+                    self.reply(Reply { client, rows, end: ReplyEnd::More(Question::Status) });
                 }
                 Request::Ask(question) => self.step(Input::Ask { client, question }),
                 Request::Reload => {
                     let outcome = self.reload();
-                    let end = outcome.map_or_else(AnswerEnd::Refused, |()| AnswerEnd::Done);
-                    self.answer(Answer { client, rows: Rows::default(), end });
+                    let end = outcome.map_or_else(ReplyEnd::Refused, |()| ReplyEnd::Done);
+                    self.reply(Reply { client, rows: Rows::default(), end });
                     self.move_control();
                 }
             }
@@ -139,9 +139,9 @@ impl Daemon<'_> {
         rows
     }
 
-    pub(super) fn answer(&mut self, answer: Answer) {
+    pub(super) fn reply(&mut self, reply: Reply) {
         if let Some(control) = &mut self.service.control {
-            control.answer(&mut self.reactor, answer.client, answer.rows, answer.end, clock::now());
+            control.reply(&mut self.reactor, reply.client, reply.rows, reply.end, clock::now());
         }
     }
 

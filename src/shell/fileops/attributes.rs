@@ -9,9 +9,9 @@ use std::os::fd::BorrowedFd;
 
 use super::failure::{Failure, PathRef};
 use crate::config::Rule;
+use crate::sys::lease::{self, OpenForWriting};
 use crate::sys::origin::Origin;
 use crate::sys::stat::{Kind, Stat, stat};
-use crate::sys::writer::{Writer, writer_of};
 use crate::sys::{Errno, file, xattr};
 
 /// Set-user-id and set-group-id.
@@ -88,7 +88,7 @@ pub fn check_descriptors(
     path: PathRef<'_>,
 ) -> Result<(), Failure> {
     let changes = rule.uid.is_some_and(|uid| uid != was.uid);
-    if changes && was.kind == Kind::File && writer_of(held, was) == Ok(Writer::Somebody) {
+    if changes && was.kind == Kind::File && lease::of_file(held, was) == Ok(OpenForWriting::Yes) {
         let reason = "a process has it open for writing, and could write to it when it has another owner";
         return Err(Failure::refused(op, path, reason));
     }

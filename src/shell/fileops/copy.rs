@@ -13,10 +13,10 @@ use super::failure::{Failure, PathRef};
 use super::walk::{Chain, DirEntry, TreeTotals, Walk, survey};
 use crate::config::Rule;
 use crate::sys::dir::{hold_beneath, open_child};
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::origin::Origin;
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 use crate::sys::{Errno, file};
 
 /// How often a file is copied that changes while it is being copied.
@@ -343,7 +343,7 @@ pub fn is_unchanged(was: &Stat, now: &Stat) -> bool {
 ///
 /// Refuses a file to which a process may still write.
 pub fn check_not_written(from: EntryRef<'_>, op: &'static str, path: PathRef<'_>) -> Result<(), Failure> {
-    if writer(from.dir, from.name) == Ok(Writer::Somebody) {
+    if open_for_writing(from.dir, from.name) == Ok(OpenForWriting::Yes) {
         let reason = "a process is writing to it, and on another filesystem that would be lost";
         return Err(Failure::refused(op, path, reason));
     }

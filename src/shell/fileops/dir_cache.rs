@@ -10,7 +10,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::engine::message::Place as TrustedPath;
+use crate::engine::message::TrustedPath;
 
 /// When an operation is carried out, relative to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,17 +3,18 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::entry::{Entry, EntryRef};
+use super::entry::Entry;
 use super::failure::Failure;
 use super::op_run::OpRun;
 use super::private::{NEW, PrivateDir};
 use super::remove::check_removable;
+use super::rename_new::rename_new;
 use super::replaced::Replaced;
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
 use crate::sys::file::{self, Existing};
+use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::stat::{Kind, Stat, stat_at};
-use crate::sys::writer::{Writer, writer};
 
 const FILE_BY_DIRECTORY: &str = "a file is in the way, and only directories are replaced by directories";
 const DIRECTORY_BY_FILE: &str = "a directory is in the way, and only files are replaced by files";
@@ -109,39 +110,9 @@ fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
     /// Far longer than an `execve(2)` takes. If it is not enough, one event too many is seen.
     const ROUNDS: usize = 10_000;
     for _ in 0..ROUNDS {
-        if found.kind != Kind::File || writer(dir, name) != Ok(Writer::Somebody) {
+        if found.kind != Kind::File || open_for_writing(dir, name) != Ok(OpenForWriting::Yes) {
             return;
         }
         std::thread::yield_now();
     }
-}
-
-/// Renames something to a name that must be free.
-///
-/// Where the filesystem cannot check that in the rename (EINVAL), a file is linked and then unlinked,
-/// which has the same effect. Where it has no links either, only a check beforehand protects an entry
-/// that another process makes at the same moment.
-///
-/// # Errors
-///
-/// EEXIST, and what else `rename(2)` says.
-pub fn rename_new(dir: BorrowedFd<'_>, name: &CStr, to: EntryRef<'_>) -> Result<(), Errno> {
-    match file::rename(dir, name, to.dir, to.name, Existing::Keep) {
-        Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        outcome => return outcome,
-    }
-    let found = stat_at(dir, name)?;
-    match stat_at(to.dir, to.name) {
-        Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno),
-        Ok(_) => return Err(Errno::EEXIST),
-    }
-    if found.kind != Kind::Directory {
-        match file::link(dir, name, to.dir, to.name) {
-            Ok(()) => return file::remove(dir, name),
-            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    file::rename(dir, name, to.dir, to.name, Existing::Replace)
 }

@@ -15,7 +15,7 @@ use super::failure::{Failure, PathRef};
 use super::private::{NEW, PrivateDir};
 use super::sweep::SweptDirs;
 use crate::config::Rule;
-use crate::engine::message::Place as TrustedPath;
+use crate::engine::message::TrustedPath;
 use crate::sys::Errno;
 use crate::sys::dir::{hold_beneath, hold_child};
 use crate::sys::file::{self, Existing};

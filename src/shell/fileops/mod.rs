@@ -4,7 +4,7 @@
 //! Read from the bottom up:
 //!
 //! - what all files use: `entry` (a name in a directory), `control` and `failure`, `walk` (through a
-//!   tree by descriptors), `attributes`, `remove`;
+//!   tree by descriptors), `attributes`, `rename_new`, `remove`;
 //! - copying: `data` (the bytes of one file), `copy` (one file, or a tree), `compare`;
 //! - the daemon's own directories: `private` (in which a copy is made), `replaced` (in which a replaced
 //!   tree waits), `parked` (in which a moved tree is removed), `sweep` (what a killed daemon left behind);
@@ -45,6 +45,7 @@ mod private;
 mod relocate;
 mod remove;
 mod rename;
+mod rename_new;
 mod replaced;
 mod sweep;
 mod walk;

@@ -14,9 +14,9 @@ use super::control::Control;
 use super::dir_cache::{DirCache, Ticket};
 use super::execute::carry_out;
 use super::op_run::Shared;
-use crate::engine::JobId;
+use crate::engine::TaskId;
 use crate::engine::message::{Operation, OperationEnd};
-use crate::sys::eventfd::Bell;
+use crate::sys::eventfd::EventFd;
 use crate::sys::{Errno, Error};
 
 /// Enough for a thread: no function here recurses, and buffers are on the heap.
@@ -27,7 +27,7 @@ const STACK_SIZE: usize = 128 * 1024;
 pub struct Pool {
     state: Arc<PoolState>,
     /// Of the operations that were submitted, and have neither been withdrawn nor ended.
-    controls: HashMap<JobId, Arc<Control>>,
+    controls: HashMap<TaskId, Arc<Control>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct PoolState {
     queue: Mutex<Queue>,
     wake: Condvar,
     ended: Mutex<Vec<(Box<Operation>, OperationEnd)>>,
-    bell: Bell,
+    ended_event: EventFd,
     shared: Shared,
 }
 
@@ -54,7 +54,7 @@ struct Queue {
     /// How many operations on directories have ended.
     trees: u64,
     /// The operations that are being carried out, with their paths.
-    running: Vec<(JobId, [Vec<u8>; 2])>,
+    running: Vec<(TaskId, [Vec<u8>; 2])>,
     idle: usize,
     threads: usize,
     threads_max: usize,
@@ -87,7 +87,7 @@ impl Queue {
         };
         let index = (0..self.waiting.len()).find(is_free)?;
         let next = self.waiting.remove(index)?;
-        self.running.push((next.operation.id, paths(&next.operation).map(<[u8]>::to_vec)));
+        self.running.push((next.operation.task, paths(&next.operation).map(<[u8]>::to_vec)));
         Some(next)
     }
 }
@@ -103,7 +103,7 @@ impl Pool {
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Mutex::default(),
-            bell: Bell::new()?,
+            ended_event: EventFd::new()?,
             shared: Shared::default(),
         };
         Ok(Self { state: Arc::new(state), controls: HashMap::new() })
@@ -112,7 +112,7 @@ impl Pool {
     /// Queues an operation; at most `threads_max` threads work at once.
     pub fn submit(&mut self, operation: Box<Operation>, threads_max: u32) {
         let control = Arc::new(Control::default());
-        let id = operation.id;
+        let id = operation.task;
         self.controls.insert(id, Arc::clone(&control));
         let (is_wanted, threads) = {
             let mut queue = lock(&self.state.queue);
@@ -142,7 +142,7 @@ impl Pool {
     }
 
     /// Lets an operation fail because there is no thread, and none can be started.
-    fn fail(&mut self, id: JobId, errno: Errno) {
+    fn fail(&mut self, id: TaskId, errno: Errno) {
         let text = Error::new("start a thread", b"", errno).to_string();
         if let Some(operation) = self.withdraw(id) {
             self.state.end(operation, OperationEnd::Failed(text));
@@ -150,10 +150,10 @@ impl Pool {
     }
 
     /// Takes back an operation that no thread has started. `None` if one has.
-    pub fn withdraw(&mut self, job: JobId) -> Option<Box<Operation>> {
+    pub fn withdraw(&mut self, task: TaskId) -> Option<Box<Operation>> {
         let mut queue = lock(&self.state.queue);
-        let index = queue.waiting.iter().position(|one| one.operation.id == job)?;
-        self.controls.remove(&job);
+        let index = queue.waiting.iter().position(|one| one.operation.task == task)?;
+        self.controls.remove(&task);
         let taken = queue.waiting.remove(index);
         // Another operation may have waited for this one.
         if queue.idle > 0 && !queue.waiting.is_empty() {
@@ -163,24 +163,24 @@ impl Pool {
     }
 
     /// Asks an operation to end.
-    pub fn abort(&self, job: JobId) {
-        if let Some(control) = self.controls.get(&job) {
+    pub fn abort(&self, task: TaskId) {
+        if let Some(control) = self.controls.get(&task) {
             control.abort();
         }
     }
 
     /// Bytes that were copied, and bytes in all.
     #[must_use]
-    pub fn progress(&self, job: JobId) -> Option<(u64, u64)> {
-        self.controls.get(&job).map(|control| control.progress())
+    pub fn progress(&self, task: TaskId) -> Option<(u64, u64)> {
+        self.controls.get(&task).map(|control| control.progress())
     }
 
     /// The operations that have ended since the last call.
     pub fn ended(&mut self) -> Vec<(Box<Operation>, OperationEnd)> {
-        self.state.bell.quiet();
+        self.state.ended_event.clear();
         let ended = std::mem::take(&mut *lock(&self.state.ended));
         for (operation, _) in &ended {
-            self.controls.remove(&operation.id);
+            self.controls.remove(&operation.task);
         }
         ended
     }
@@ -189,7 +189,7 @@ impl Pool {
 impl AsFd for Pool {
     /// Readable when an operation has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.state.bell.as_fd()
+        self.state.ended_event.as_fd()
     }
 }
 
@@ -199,7 +199,7 @@ impl PoolState {
         let mut before = None;
         while let Some(next) = self.next(before, &mut cache) {
             let Waiting { operation, control, .. } = next;
-            before = Some((operation.id, operation.is_dir));
+            before = Some((operation.task, operation.is_dir));
             let end = carry_out(&operation, &control, &self.shared, &mut cache);
             self.end(operation, end);
         }
@@ -207,10 +207,10 @@ impl PoolState {
 
     /// Waits for an operation. `before` is the one that this thread has just ended: its id, and whether it
     /// was on a directory. `None` if a reload has reduced the number of threads.
-    fn next(&self, before: Option<(JobId, bool)>, cache: &mut DirCache) -> Option<Waiting> {
+    fn next(&self, before: Option<(TaskId, bool)>, cache: &mut DirCache) -> Option<Waiting> {
         let mut queue = lock(&self.queue);
         if let Some((id, is_dir)) = before {
-            queue.running.retain(|(job, _)| *job != id);
+            queue.running.retain(|(task, _)| *task != id);
             queue.trees += u64::from(is_dir);
         }
         loop {
@@ -239,7 +239,7 @@ impl PoolState {
         ended.push((operation, end));
         // One notification is enough for all that the reactor takes together.
         if ended.len() == 1 {
-            self.bell.ring();
+            self.ended_event.notify();
         }
     }
 }

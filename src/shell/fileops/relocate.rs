@@ -7,9 +7,9 @@
 use super::attributes;
 use super::entry::Entry;
 use super::failure::Failure;
-use super::install::rename_new;
 use super::op_run::OpRun;
 use super::private::PrivateDir;
+use super::rename_new::rename_new;
 use crate::sys::Errno;
 
 impl OpRun<'_> {

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::control::Control;
 use super::entry::EntryRef;
-use super::install::rename_new;
 use super::private::{self, NEW, OLD, PrivateDir, SOURCE, is_private};
+use super::rename_new::rename_new;
 use super::replaced;
 use super::walk::Walk;
 use crate::sys::dir::{self, LIST_BUFFER_SIZE};

@@ -17,8 +17,8 @@ use super::dir_cache::DirCache;
 use super::execute::carry_out;
 use super::op_run::Shared;
 use crate::config::{FileAction, Rule};
-use crate::engine::JobId;
-use crate::engine::message::{Operation, OperationDone, OperationEnd, Place as TrustedPath};
+use crate::engine::TaskId;
+use crate::engine::message::{Operation, OperationDone, OperationEnd, TrustedPath};
 use crate::sys::xattr;
 
 mod doubtful;
@@ -70,7 +70,7 @@ impl TwoDirs {
     ) -> Result<OperationDone, String> {
         let target = (rule.action != FileAction::Delete).then(|| trusted_path(self.to.path(), target));
         let operation = Operation {
-            id: JobId::for_tests(),
+            task: TaskId::for_tests(),
             rule: Arc::new(rule),
             source: trusted_path(self.from.path(), name),
             is_dir: false,
@@ -344,7 +344,7 @@ fn a_missing_fixed_directory_is_made_too() {
     let creating = Rule { auto_create: true, ..rule(FileAction::Move) };
     let source = trusted_path(dirs.from.path(), "f");
     let operation = Operation {
-        id: JobId::for_tests(),
+        task: TaskId::for_tests(),
         rule: Arc::new(creating),
         source,
         is_dir: false,
@@ -518,7 +518,7 @@ fn a_tree_deeper_than_a_path_is_copied_moved_and_deleted() {
     assert!(!dirs.from("t").exists());
     for name in ["copied", "moved"] {
         let operation = Operation {
-            id: JobId::for_tests(),
+            task: TaskId::for_tests(),
             rule: Arc::new(Rule { rec: true, ..rule(FileAction::Delete) }),
             source: trusted_path(dirs.to.path(), name),
             is_dir: false,

@@ -1,101 +1,127 @@
-//! Syslog: records as lines of RFC 3164, without ever making the daemon wait.
+//! Syslog: records as lines of RFC 3164. The daemon never waits for the receiver.
 //!
-//! A datagram that finds no room is dropped and counted. A stream has a queue, and what does not
-//! fit there is dropped and counted. Once a line gets through again, one before it says how many
-//! were lost. A syslogd that is gone is connected to again with every line, once; a stream over the
-//! network once a second at most.
+//! A datagram for which there is no room is dropped and counted. Lines for a stream wait in a queue; a line
+//! that does not fit into the queue is dropped and counted. Before the next line that is sent, a line says
+//! how many were dropped. When syslogd has gone, every line tries to connect again, once; over the network a
+//! stream does so once a second at most.
 //!
-//! `/dev/log` is given no time: syslogd knows it, and which zone its readers want. What goes over
-//! the network has time and host.
+//! The crate `syslog` gives severities, facilities and the trait of a format. Its own formats are not used:
+//! they stamp UTC, and receivers of RFC 3164 take the time as local. A line for a socket of this machine has
+//! no time, because syslogd adds it. A line for the network has the local time and the name of this machine.
+//! Nor are the crate's connections used: they block when syslogd is slow, and are never made again when it
+//! restarts.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::format::{Prefix, format, priority};
+use ::syslog::{Facility, LogFormat, Severity};
+
+use super::format::{Prefix, format, severity};
 use crate::config::{Address, Syslog as Section};
 use crate::quote::Quoted;
 use crate::record::{Level, Record};
 use crate::shell::reactor::{Reactor, Source, Token};
 use crate::sys::epoll::Interest;
-use crate::sys::local::{self, Peer};
+use crate::sys::socket::{self, Peer};
 use crate::sys::{Errno, clock};
 use crate::types::Millis;
 
-/// Lines that wait for a stream: as much as the log's own ring.
+/// Bytes of lines that wait for a stream: as much as the ring of the log.
 const QUEUE_SIZE: usize = 64 * 1024;
 
-/// A stream over the network is not connected again sooner than this.
+/// A stream over the network connects again after this time at the earliest.
 const RECONNECT_MS: Millis = 1_000;
 
-/// All places that lines go to.
+/// The sections of the configuration and their destinations.
 #[derive(Debug, Default)]
 pub struct Syslog {
     sections: Vec<Section>,
-    /// By section: the destination.
-    places: Vec<usize>,
+    /// For each section: its facility, and the index of its destination.
+    routes: Vec<(Facility, usize)>,
     destinations: Vec<Destination>,
     host: String,
-    /// Kept for its memory.
-    line: String,
+    /// The line that is being made; kept for its memory.
+    line: Vec<u8>,
 }
 
-/// One place that lines go to.
+/// A receiver of lines. Several sections can have the same.
 #[derive(Debug)]
 struct Destination {
     address: Address,
-    peer: Where,
+    target: Target,
     stream: bool,
     fd: Option<OwnedFd>,
     token: Option<Token>,
-    /// Of a socket that is closed by now.
+    /// The token of a socket that is closed by now.
     old_token: Option<Token>,
-    /// For a stream: lines, and how much of the first is sent.
+    /// For a stream: lines, and how many bytes of the first are sent.
     queue: VecDeque<Vec<u8>>,
     queue_size: usize,
     sent: usize,
     dropped: u64,
-    /// It was told that nobody takes the lines.
+    /// The log has said that lines cannot be sent.
     is_down: bool,
     retry_at: Millis,
 }
 
 #[derive(Debug)]
-enum Where {
+enum Target {
     Path(PathBuf),
     Net(SocketAddr),
 }
 
+/// RFC 3164. A record becomes one line: control characters are escaped, and its length is bounded.
+struct Rfc3164<'a> {
+    facility: Facility,
+    /// The name of this machine, for a line that goes over the network.
+    host: Option<&'a str>,
+}
+
+impl LogFormat<&Record> for Rfc3164<'_> {
+    fn format<W: Write>(&self, out: &mut W, severity: Severity, record: &Record) -> ::syslog::Result<()> {
+        let (priority, pid) = (self.facility as u8 | severity as u8, std::process::id());
+        let header = match self.host {
+            None => format!("<{priority}>rinotifyd[{pid}]: "),
+            Some(host) => format!("<{priority}>{} {host} rinotifyd[{pid}]: ", clock::wall().rfc_3164()),
+        };
+        let mut line = String::new();
+        format(&mut line, Prefix::Header(&header), record);
+        out.write_all(line.as_bytes()).map_err(::syslog::Error::Write)
+    }
+}
+
 impl Syslog {
-    /// What the configuration says. Connections that are still wanted stay; host names are looked
-    /// up, which may take its time: not for the middle of work. Trouble goes to `say`.
+    /// Takes over the configuration. Connections that are still needed stay open. Looks up host names, which
+    /// may block: call this at start and at reload only. `report` is given what could not be set up.
     pub fn configure(
         &mut self,
         sections: &[Section],
         reactor: Option<&mut Reactor>,
-        say: &mut dyn FnMut(String),
+        report: &mut dyn FnMut(String),
     ) {
         if self.sections == sections {
             return;
         }
         let mut old = std::mem::take(&mut self.destinations);
         self.sections.clear();
-        self.places.clear();
+        self.routes.clear();
         for section in sections {
             let known = self.destinations.iter().position(|known| known.address == section.address);
-            let place = known.or_else(|| {
+            let index = known.or_else(|| {
                 let destination = match old.iter().position(|known| known.address == section.address) {
                     Some(at) => old.swap_remove(at),
-                    None => Destination::new(&section.address).map_err(&mut *say).ok()?,
+                    None => Destination::new(&section.address).map_err(&mut *report).ok()?,
                 };
                 self.destinations.push(destination);
                 Some(self.destinations.len() - 1)
             });
-            if let Some(place) = place {
+            if let Some(index) = index {
                 self.sections.push(section.clone());
-                self.places.push(place);
+                self.routes.push((facility(section.facility), index));
             }
         }
         if let Some(reactor) = reactor {
@@ -111,53 +137,45 @@ impl Syslog {
         }
     }
 
-    /// Sends a record to whoever wants it. Returns what there is to say about that elsewhere.
+    /// Sends a record to the destination of its section, if it has one. Returns a message for the log when
+    /// lines can no longer be sent, and when they can again.
     pub fn write(&mut self, record: &Record) -> Option<String> {
         let (at, section) = Section::of(&self.sections, &record.name)?;
         if record.level < section.level && !record.asked_for {
             return None;
         }
-        let destination = &mut self.destinations[self.places[at]];
-        let pid = std::process::id();
-        let head = |level| {
-            let number = section.facility * 8 + priority(level);
-            match destination.peer {
-                Where::Path(_) => format!("<{number}>rinotifyd[{pid}]: "),
-                Where::Net(_) => {
-                    format!("<{number}>{} {} rinotifyd[{pid}]: ", clock::wall().rfc_3164(), self.host)
-                }
-            }
-        };
-        let (notice, head) = (head(Level::Warning), head(record.level));
+        let (facility, index) = self.routes[at];
+        let destination = &mut self.destinations[index];
+        let host = matches!(destination.target, Target::Net(_)).then_some(self.host.as_str());
+        let format = Rfc3164 { facility, host };
         if destination.dropped > 0 {
             let text = format!("{} log lines dropped", destination.dropped);
-            format(&mut self.line, Prefix::Given(&notice), &Record::new(Level::Warning, &"log".into(), text));
-            if destination.put(&self.line).is_ok() {
+            let notice = Record::new(Level::Warning, &"log".into(), text);
+            if destination.put(format_line(&mut self.line, &format, &notice)).is_ok() {
                 destination.dropped = 0;
             }
         }
-        format(&mut self.line, Prefix::Given(&head), record);
-        let outcome = destination.put(&self.line);
+        let outcome = destination.put(format_line(&mut self.line, &format, record));
         destination.dropped += u64::from(outcome.is_err());
-        if destination.stream { None } else { destination.judge(outcome) }
+        if destination.stream { None } else { destination.note(outcome) }
     }
 
-    /// Sends what waits for streams. Returns what there is to say about that elsewhere.
+    /// Sends lines that wait for streams. Returns messages for the log, as [`Syslog::write`] does.
     pub fn flush(&mut self) -> Vec<String> {
         let waiting = self.destinations.iter_mut().filter(|destination| !destination.queue.is_empty());
-        let news = waiting.filter_map(|destination| {
-            let outcome = destination.pump();
-            destination.judge(outcome)
+        let messages = waiting.filter_map(|destination| {
+            let outcome = destination.send_queue();
+            destination.note(outcome)
         });
-        news.collect()
+        messages.collect()
     }
 
-    /// Waits for room in streams, or no longer.
+    /// Has the reactor report room in the streams for which lines wait, and in no others.
     pub fn listen(&mut self, reactor: &mut Reactor) {
         self.destinations.iter_mut().for_each(|destination| destination.listen(reactor));
     }
 
-    /// A stream that has no room for what waits for it.
+    /// A stream for which lines wait.
     #[must_use]
     pub fn blocked(&self) -> Option<BorrowedFd<'_>> {
         let mut blocked = self.destinations.iter().filter(|destination| !destination.queue.is_empty());
@@ -165,16 +183,29 @@ impl Syslog {
     }
 }
 
+/// The line of a record, in `line`.
+fn format_line<'a>(line: &'a mut Vec<u8>, format: &Rfc3164<'_>, record: &Record) -> &'a [u8] {
+    line.clear();
+    // Writing to a vector cannot fail.
+    let _ = format.format(line, severity(record.level), record);
+    line
+}
+
+/// A facility by its name in the configuration.
+fn facility(name: &str) -> Facility {
+    name.parse().unwrap_or(Facility::LOG_DAEMON)
+}
+
 impl Destination {
     fn new(address: &Address) -> Result<Self, String> {
-        let (peer, stream) = match address {
-            Address::Path(path) => (Where::Path(std::ffi::OsStr::from_bytes(path).into()), false),
-            Address::Udp(host, port) => (Where::Net(look_up(host, *port)?), false),
-            Address::Tcp(host, port) => (Where::Net(look_up(host, *port)?), true),
+        let (target, stream) = match address {
+            Address::Path(path) => (Target::Path(std::ffi::OsStr::from_bytes(path).into()), false),
+            Address::Udp(host, port) => (Target::Net(look_up(host, *port)?), false),
+            Address::Tcp(host, port) => (Target::Net(look_up(host, *port)?), true),
         };
         Ok(Self {
             address: address.clone(),
-            peer,
+            target,
             stream,
             fd: None,
             token: None,
@@ -189,26 +220,26 @@ impl Destination {
     }
 
     /// Takes a line that ends in a newline.
-    fn put(&mut self, line: &str) -> Result<(), Errno> {
+    fn put(&mut self, line: &[u8]) -> Result<(), Errno> {
         if !self.stream {
-            match self.put_datagram(line.trim_end_matches('\n').as_bytes()) {
-                // Some listen for a stream at their path.
-                Err(Errno::EPROTOTYPE) if matches!(self.peer, Where::Path(_)) => self.stream = true,
+            match self.put_datagram(line.strip_suffix(b"\n").unwrap_or(line)) {
+                // Some receivers have a stream socket at their path.
+                Err(Errno::EPROTOTYPE) if matches!(self.target, Target::Path(_)) => self.stream = true,
                 outcome => return outcome,
             }
         }
         if self.queue_size + line.len() > QUEUE_SIZE {
-            self.pump()?;
+            self.send_queue()?;
         }
         if self.queue_size + line.len() > QUEUE_SIZE {
             return Err(Errno::EAGAIN);
         }
         self.queue_size += line.len();
-        let mut line = line.as_bytes().to_vec();
-        if matches!(self.peer, Where::Path(_))
+        let mut line = line.to_vec();
+        if matches!(self.target, Target::Path(_))
             && let Some(end) = line.last_mut()
         {
-            // As glibc's syslog(3) ends a line on a local stream.
+            // On a local stream a NUL ends a line, as with glibc's syslog(3).
             *end = 0;
         }
         self.queue.push_back(line);
@@ -217,28 +248,28 @@ impl Destination {
 
     fn put_datagram(&mut self, line: &[u8]) -> Result<(), Errno> {
         if let Some(fd) = &self.fd {
-            match local::send(fd, line) {
+            match socket::send(fd, line) {
                 Ok(_) => return Ok(()),
                 Err(errno @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::EMSGSIZE)) => return Err(errno),
-                // The syslogd it was connected to has ended; there may be another one by now.
+                // The syslogd of this connection has ended. Another one may listen by now.
                 Err(_) => self.close(),
             }
         }
-        let fd = connect(&self.peer, false, &mut self.retry_at)?;
-        local::send(self.fd.insert(fd), line).map(drop)
+        let fd = connect(&self.target, false, &mut self.retry_at)?;
+        socket::send(self.fd.insert(fd), line).map(drop)
     }
 
-    /// Sends what the stream has room for.
-    fn pump(&mut self) -> Result<(), Errno> {
-        if self.fd.as_ref().is_some_and(local::is_closed) {
+    /// Sends as many lines as the stream has room for.
+    fn send_queue(&mut self) -> Result<(), Errno> {
+        if self.fd.as_ref().is_some_and(socket::is_closed) {
             self.close();
         }
         while let Some(line) = self.queue.front() {
             let fd = match &self.fd {
                 Some(fd) => fd,
-                None => self.fd.insert(connect(&self.peer, true, &mut self.retry_at)?),
+                None => self.fd.insert(connect(&self.target, true, &mut self.retry_at)?),
             };
-            match local::send(fd, &line[self.sent..]) {
+            match socket::send(fd, &line[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
                 Err(errno) => {
@@ -255,16 +286,16 @@ impl Destination {
         Ok(())
     }
 
-    /// A line that was sent in part is sent again whole to whoever comes next.
+    /// The next connection gets a line that was sent in part once more from its beginning.
     fn close(&mut self) {
         self.fd = None;
         self.sent = 0;
         self.old_token = self.token.take().or(self.old_token);
     }
 
-    /// What there is to say, once, when nobody takes lines, and when somebody does again. No room
-    /// is no news: the drops are counted.
-    fn judge(&mut self, outcome: Result<(), Errno>) -> Option<String> {
+    /// Returns a message for the log when the destination begins to fail, and when it works again. A lack of
+    /// room is no failure: the dropped lines are counted.
+    fn note(&mut self, outcome: Result<(), Errno>) -> Option<String> {
         let is_down = match outcome {
             Ok(()) => false,
             Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EMSGSIZE) => return None,
@@ -273,17 +304,17 @@ impl Destination {
         if std::mem::replace(&mut self.is_down, is_down) == is_down {
             return None;
         }
-        let news = match outcome {
+        let text = match outcome {
             Ok(()) => "works again".to_owned(),
             Err(errno) => format!("{errno:?} ({}); tried again with every line", errno.desc()),
         };
-        Some(format!("syslog {}: {news}", self.address))
+        Some(format!("syslog {}: {text}", self.address))
     }
 
-    /// Waits for room in a stream, or no longer.
+    /// Has the reactor report room in the stream while lines wait for it.
     fn listen(&mut self, reactor: &mut Reactor) {
         if let Some(token) = self.old_token.take() {
-            // It left epoll when it was closed.
+            // The kernel has removed the socket from epoll when it was closed.
             reactor.forget(token);
         }
         let Some(fd) = &self.fd else { return };
@@ -300,11 +331,11 @@ impl Destination {
     }
 }
 
-fn connect(peer: &Where, stream: bool, retry_at: &mut Millis) -> Result<OwnedFd, Errno> {
-    let peer = match peer {
-        Where::Path(path) => Peer::Path(path),
-        Where::Net(address) if !stream => Peer::Net(*address),
-        Where::Net(address) => {
+fn connect(target: &Target, stream: bool, retry_at: &mut Millis) -> Result<OwnedFd, Errno> {
+    let peer = match target {
+        Target::Path(path) => Peer::Path(path),
+        Target::Net(address) if !stream => Peer::Net(*address),
+        Target::Net(address) => {
             let now = clock::now();
             if now < *retry_at {
                 return Err(Errno::EAGAIN);
@@ -313,7 +344,7 @@ fn connect(peer: &Where, stream: bool, retry_at: &mut Millis) -> Result<OwnedFd,
             Peer::Net(*address)
         }
     };
-    local::open(peer, stream)
+    socket::open(peer, stream)
 }
 
 fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
@@ -325,4 +356,34 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
     };
     let host = Quoted(host.as_bytes());
     Err(format!("no syslog to {host}: {why}; tried again when the configuration is reloaded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::{Section, Value};
+
+    fn line(host: Option<&str>, record: &Record) -> String {
+        let format = Rfc3164 { facility: facility("local3"), host };
+        String::from_utf8(format_line(&mut b"left over".to_vec(), &format, record).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_facility_of_the_configuration_has_its_number() {
+        let key = Section::find(b"syslog").and_then(|section| section.key(b"facility")).unwrap();
+        let Value::Choice(choices) = key.value else { panic!("{key:?}") };
+        let numbers: Vec<_> = choices.iter().map(|choice| facility(choice.word) as u8 / 8).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23]);
+    }
+
+    #[test]
+    fn only_a_line_for_the_network_has_time_and_host() {
+        let record = Record::new(Level::Warning, &"sched".into(), "two\nlines\x1b");
+        let tag = format!("rinotifyd[{}]: warning sched: two\\nlines\\x1b\n", std::process::id());
+        assert_eq!(line(None, &record), format!("<156>{tag}"));
+        let before = clock::wall().rfc_3164();
+        let found = line(Some("host"), &record);
+        let times = [before, clock::wall().rfc_3164()];
+        assert!(times.map(|time| format!("<156>{time} host {tag}")).contains(&found), "{found}");
+    }
 }

@@ -99,7 +99,7 @@ fn a_replaced_tree_comes_back_when_the_new_one_cannot_stay() {
     let _lock = shared.inode_locks.lock(id);
     let setting = Rule { uid: Some(99), replace: true, ..rule(FileAction::Move) };
     let operation = Operation {
-        id: JobId::for_tests(),
+        task: TaskId::for_tests(),
         rule: Arc::new(setting),
         source: trusted_path(dirs.from.path(), "t"),
         is_dir: false,
@@ -161,7 +161,7 @@ fn what_is_submitted_after_a_directory_was_replaced_goes_to_the_new_one() {
         let mut run = |name: &str, ticket: Ticket| {
             fs::write(dirs.from(name), "x").unwrap();
             let operation = Operation {
-                id: JobId::for_tests(),
+                task: TaskId::for_tests(),
                 rule: Arc::new(rule(FileAction::Move)),
                 source: trusted_path(dirs.from.path(), name),
                 is_dir: false,

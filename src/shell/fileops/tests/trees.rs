@@ -103,7 +103,7 @@ fn time_of_depth(depth: usize) -> u64 {
     plant_deep(dirs.from.path(), depth);
     let run = |rule: Rule, source: &Path, target: Option<&Path>| {
         let operation = Operation {
-            id: JobId::for_tests(),
+            task: TaskId::for_tests(),
             rule: Arc::new(rule),
             source: trusted_path(source, "t"),
             is_dir: true,

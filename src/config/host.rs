@@ -1,0 +1,44 @@
+//! What the loader asks of the machine: files, users and groups. `shell::host` has the real one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::trust::Part;
+use crate::pattern::PathPattern;
+use crate::types::Identity;
+
+/// What the loader must know of the machine.
+pub trait Host {
+    /// Reads a file. Each part of the way to it, from `/` down, is given to `may_pass` as it is found and
+    /// before it is used; `None`: it has refused one. What was judged is what is read.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2) and read(2), and a file that is no regular file or far too large.
+    fn read(&self, path: &Path, may_pass: &mut dyn FnMut(Part<'_>) -> bool) -> io::Result<Option<Vec<u8>>>;
+
+    /// The files below `base` that a pattern means, sorted by name. A pattern without wildcards
+    /// means one file, whether it exists or not.
+    ///
+    /// # Errors
+    ///
+    /// Those of listing a directory, except that a missing one holds nothing.
+    fn list(&self, base: &Path, pattern: &PathPattern) -> io::Result<Vec<PathBuf>>;
+
+    /// A user by name or number. Without `group` the primary group is the user's own.
+    ///
+    /// # Errors
+    ///
+    /// Those of the user database.
+    fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>>;
+
+    /// A group's number, by name or number.
+    ///
+    /// # Errors
+    ///
+    /// Those of the group database.
+    fn group(&self, name: &str) -> io::Result<Option<u32>>;
+
+    /// Whether the daemon runs as root.
+    fn is_root(&self) -> bool;
+}

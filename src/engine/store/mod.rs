@@ -1,0 +1,5 @@
+//! Data structures that know nothing of files or tasks: timers, a table of indices, an arena of names.
+
+pub mod index_table;
+pub mod names;
+pub mod wheel;
