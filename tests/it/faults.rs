@@ -51,7 +51,9 @@ fn a_full_disk_leaves_nothing_behind() {
     for name in ["a.to_move", "b.to_copy"] {
         scratch.write(format!("in/{name}"), content());
         let rules = RULES.replace("to_move to_copy", name);
-        check_error(&run(&scratch, &config("", &rules), 1), name, "ENOSPC");
+        let log = run(&scratch, &config("", &rules), 1);
+        check_error(&log, name, "ENOSPC");
+        check_error(&log, name, &format!("write \\\"{}", scratch.path("out/").display()));
         check_tree(&scratch.path("in"), &[name]);
         check_tree(&scratch.path("out"), &[]);
         assert_eq!(scratch.bytes(format!("in/{name}")), content());

@@ -172,6 +172,6 @@ impl OpRun<'_> {
         let outcome = copy.copy(from.borrowed(), to, self.source_path());
         self.not_kept.append(&mut copy.not_kept);
         self.entries += copy.entries;
-        outcome
+        outcome.map_err(|failure| failure.naming_copy(self.source_path(), self.target_path()))
     }
 }

@@ -195,7 +195,7 @@ pub fn give(
             Err(Errno::EPERM | Errno::EOPNOTSUPP) if mode_of(rule, from.found.kind).is_none() => {
                 not_kept.insert("mode");
             }
-            outcome => outcome.map_err(|errno| Failure::new("chmod", path, errno))?,
+            outcome => outcome.map_err(|errno| Failure::new("chmod", path, errno).of_copy())?,
         }
     }
     Ok(())
@@ -212,14 +212,14 @@ fn give_owner(
     match file::set_owner(copy, Some(uid), Some(gid)) {
         Ok(()) => return Ok(()),
         Err(errno) if rule.uid.is_some() && rule.gid.is_some() => {
-            return Err(Failure::new("chown", path, errno));
+            return Err(Failure::new("chown", path, errno).of_copy());
         }
         Err(_) => {}
     }
     // One of the two alone may be allowed, as a user's own groups are.
     for (own, by_rule) in [((Some(uid), None), rule.uid.is_some()), ((None, Some(gid)), rule.gid.is_some())] {
         match file::set_owner(copy, own.0, own.1) {
-            Err(errno) if by_rule => return Err(Failure::new("chown", path, errno)),
+            Err(errno) if by_rule => return Err(Failure::new("chown", path, errno).of_copy()),
             Err(_) => {
                 not_kept.insert("owner");
             }
@@ -247,7 +247,7 @@ fn give_xattrs(
         };
         match xattr::set(copy, name, &value) {
             Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => {
-                return Err(Failure::new("setxattr", path, errno));
+                return Err(Failure::new("setxattr", path, errno).of_copy());
             }
             // A security module labels a new file itself.
             Err(_) if name.to_bytes().starts_with(b"security.") => {}
@@ -290,7 +290,7 @@ pub fn give_times(
             not_kept.insert("times");
             Ok(())
         }
-        outcome => outcome.map_err(|errno| Failure::new("utimensat", path, errno)),
+        outcome => outcome.map_err(|errno| Failure::new("utimensat", path, errno).of_copy()),
     }
 }
 

@@ -73,6 +73,7 @@ impl<'a> Copy<'a> {
     pub fn copy(&mut self, from: EntryRef<'_>, to: EntryRef<'_>, path: PathRef<'_>) -> Result<Stat, Failure> {
         let EntryRef { dir, name } = from;
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let found = stat_at(dir, name).map_err(failed("stat"))?;
         match found.kind {
             Kind::Directory => {
@@ -86,7 +87,7 @@ impl<'a> Copy<'a> {
                 self.origin = Origin::of(open.as_fd()).unwrap_or(Origin::UNKNOWN);
                 self.control.expect(found.size);
                 let (copy, found) = self.file(&open, to, path)?;
-                file::sync(copy.as_fd()).map_err(failed("fsync"))?;
+                file::sync(copy.as_fd()).map_err(failed_copy("fsync"))?;
                 return Ok(found);
             }
             kind => {
@@ -105,19 +106,23 @@ impl<'a> Copy<'a> {
         path: PathRef<'_>,
     ) -> Result<(OwnedFd, Stat), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         for _ in 0..TRIES {
             let found = stat(from.as_fd()).map_err(failed("stat"))?;
             if found.kind != Kind::File {
                 return Err(self.replaced(path));
             }
             attributes::check_links(self.rule, &found, self.op, path)?;
-            let copy = file::create(to.dir, to.name).map_err(failed("create"))?;
+            let copy = file::create(to.dir, to.name).map_err(failed_copy("create"))?;
             let before = self.control.progress().0;
             let is_whole = match data::copy(from.as_fd(), copy.as_fd(), found.size, self.control) {
                 Ok(Copied::Whole) => true,
                 Ok(Copied::Longer) => false,
                 Ok(Copied::Aborted) => return Err(Failure::aborted(self.op, path)),
-                Err(errno) => return Err(failed("write")(errno)),
+                Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EROFS)) => {
+                    return Err(failed_copy("write")(errno));
+                }
+                Err(errno) => return Err(failed("copy")(errno)),
             };
             let now = stat(from.as_fd()).map_err(failed("stat"))?;
             if is_whole && is_unchanged(&found, &now) {
@@ -128,7 +133,7 @@ impl<'a> Copy<'a> {
                 return Ok((copy, found));
             }
             self.control.fall_back(before);
-            file::remove(to.dir, to.name).map_err(failed("delete"))?;
+            file::remove(to.dir, to.name).map_err(failed_copy("delete"))?;
         }
         Err(Failure::refused(
             self.op,
@@ -147,6 +152,7 @@ impl<'a> Copy<'a> {
     ) -> Result<(), Failure> {
         let EntryRef { dir, name } = from;
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let held = within(dir, name, Purpose::Hold).map_err(failed("open"))?;
         let found = stat(held.as_fd()).map_err(failed("stat"))?;
         if found.kind != kind {
@@ -157,12 +163,12 @@ impl<'a> Copy<'a> {
             Kind::Symlink => {
                 let target = file::read_symlink(held.as_fd(), c"").map_err(failed("readlink"))?;
                 let target = CString::new(target).unwrap_or_default();
-                file::make_symlink(&target, to.dir, to.name).map_err(failed("symlink"))?;
+                file::make_symlink(&target, to.dir, to.name).map_err(failed_copy("symlink"))?;
             }
-            Kind::Fifo => file::make_fifo(to.dir, to.name).map_err(failed("mkfifo"))?,
+            Kind::Fifo => file::make_fifo(to.dir, to.name).map_err(failed_copy("mkfifo"))?,
             _ => return Err(Failure::refused(self.op, path, "it is a socket or a device")),
         }
-        let copy = file::hold(to.dir, to.name).map_err(failed("open"))?;
+        let copy = file::hold(to.dir, to.name).map_err(failed_copy("open"))?;
         let original = Original { open: None, found: &found, origin: self.origin };
         attributes::give(self.rule, original, copy.as_fd(), path, &mut self.not_kept)?;
         if file::set_times(to.dir, to.name, found.atime_ns, found.mtime_ns).is_err() {
@@ -179,10 +185,11 @@ impl<'a> Copy<'a> {
     /// Copies a directory with all in it.
     fn tree(&mut self, top: &OwnedFd, to: EntryRef<'_>, path: PathRef<'_>) -> Result<(), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let walk = || top.try_clone().map_err(|_| Failure::new("open", path, Errno::EMFILE));
         let totals = self.survey(Walk::new(walk()?, self.op, path, self.control)?)?;
         self.control.expect(totals.bytes);
-        file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
+        file::make_dir(to.dir, to.name, 0o700).map_err(failed_copy("mkdir"))?;
         let copy = open_child(to.dir, to.name).map_err(failed("open"))?;
         let avoid = stat(copy.as_fd()).map_err(failed("stat"))?.id;
         let again = open_child(top.as_fd(), c".").map_err(failed("open"))?;
@@ -195,7 +202,7 @@ impl<'a> Copy<'a> {
             path_len: path.to_vec().len(),
         };
         while self.step(&mut tree)? {}
-        file::sync_filesystem(tree.top.as_fd()).map_err(failed("syncfs"))
+        file::sync_filesystem(tree.top.as_fd()).map_err(failed_copy("syncfs"))
     }
 
     /// Whether everything in the tree can be copied, and how much there is.
@@ -266,11 +273,12 @@ impl<'a> Copy<'a> {
         tree.walk.descend(&entry.name)?;
         let path = PathRef::from(tree.walk.dir_path());
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         if tree.walk.dir_id() == Some(tree.avoid) {
             return Err(Failure::refused(self.op, path, "the destination is inside of the source"));
         }
         let dir = tree.made.last();
-        file::make_dir(dir, &entry.name, 0o700).map_err(failed("mkdir"))?;
+        file::make_dir(dir, &entry.name, 0o700).map_err(failed_copy("mkdir"))?;
         let made = open_child(dir, &entry.name).map_err(failed("open"))?;
         tree.made.push(made).map_err(failed("stat"))
     }

@@ -45,11 +45,25 @@ impl OpRun<'_> {
         }
     }
 
-    /// A failed rename. EEXIST is about the destination, all else about the source.
+    /// A failed rename, with the path of the side that failed, as far as that can be found out.
     #[must_use]
-    pub fn failed_rename(&self, errno: Errno) -> Failure {
-        let path = if errno == Errno::EEXIST { self.target_path() } else { self.source_path() };
+    pub fn failed_rename(&self, from: &Entry, to: &Entry, errno: Errno) -> Failure {
+        let is_of_source = match errno {
+            // A filesystem may refuse a name so (NTFS), or the destination's directory may be gone.
+            Errno::ENOENT => stat_at(from.dir(), &from.name).is_err(),
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+                file::check_writable(from.dir()).is_err() || file::check_writable(to.dir()).is_ok()
+            }
+            Errno::EEXIST | Errno::ENAMETOOLONG | Errno::EINVAL | Errno::EILSEQ => false,
+            Errno::ENOSPC | Errno::EDQUOT | Errno::EMLINK | Errno::ENOTEMPTY => false,
+            _ => true,
+        };
+        let path = if is_of_source { self.source_path() } else { self.target_path() };
         Failure::new(self.verb, path, errno)
+    }
+
+    fn failed_install(&self, errno: Errno) -> Failure {
+        Failure::new(self.verb, self.target_path(), errno)
     }
 
     /// Renames what was made in a private directory to the destination's name.
@@ -61,11 +75,11 @@ impl OpRun<'_> {
         let (dir, name) = (private.dir(), NEW);
         wait_closed(dir, name, found);
         if !self.rule.replace {
-            return rename_new(dir, name, to.borrowed()).map_err(|errno| self.failed_rename(errno));
+            return rename_new(dir, name, to.borrowed()).map_err(|errno| self.failed_install(errno));
         }
         match file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) if found.kind == Kind::Directory => {}
-            outcome => return outcome.map_err(|errno| self.failed_rename(errno)),
+            outcome => return outcome.map_err(|errno| self.failed_install(errno)),
         }
         // Where the filesystem can exchange two names, this is one step. The old tree then is in the
         // private directory, which is cleared.
@@ -76,12 +90,12 @@ impl OpRun<'_> {
                 return Ok(());
             }
             Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(errno) => return Err(self.failed_rename(errno)),
+            Err(errno) => return Err(self.failed_install(errno)),
         }
         let replaced = Replaced::set_aside(to.borrowed(), self.target_path())?;
         if let Err(errno) = file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
             replaced.put_back();
-            return Err(self.failed_rename(errno));
+            return Err(self.failed_install(errno));
         }
         let removed = replaced.remove();
         self.note_left(removed);

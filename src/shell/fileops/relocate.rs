@@ -38,7 +38,8 @@ impl OpRun<'_> {
             self.check_free(to, &found)?;
             self.rename_and_set(from, &found, to)
         } else {
-            rename_new(from.dir(), &from.name, to.borrowed()).map_err(|errno| self.failed_rename(errno))
+            rename_new(from.dir(), &from.name, to.borrowed())
+                .map_err(|errno| self.failed_rename(from, to, errno))
         };
         match renamed {
             Err(failure) if failure.is(Errno::EXDEV) => {

@@ -97,11 +97,11 @@ impl OpRun<'_> {
                 let replaced = Replaced::set_aside(to.borrowed(), self.target_path())?;
                 if let Err(errno) = file::rename(from.dir(), &from.name, to.dir(), &to.name, existing) {
                     replaced.put_back();
-                    return Err(self.failed_rename(errno));
+                    return Err(self.failed_rename(from, to, errno));
                 }
                 Some(replaced)
             }
-            Err(errno) => return Err(self.failed_rename(errno)),
+            Err(errno) => return Err(self.failed_rename(from, to, errno)),
         };
         let is_it = stat_at(to.dir(), &to.name).is_ok_and(|now| now.id == was.id);
         let is_set = was.kind == Kind::Directory || attributes::is_set(self.rule, held.as_fd());

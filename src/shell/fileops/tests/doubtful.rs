@@ -151,6 +151,21 @@ fn a_descriptor_of_the_former_owner_writes_to_nothing_of_the_new_one() {
     }
 }
 
+#[test]
+fn a_failure_names_the_side_that_failed() {
+    for dirs in [TwoDirs::new(), TwoDirs::across()] {
+        let long = "n".repeat(256);
+        let of = |dir: &tempfile::TempDir, name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        for action in BOTH {
+            dirs.fails(rule(action), "f", "g", &format!("\"{}\": ENOENT", of(&dirs.from, "f")));
+            fs::write(dirs.from("f"), "x").unwrap();
+            let expected = format!("{}\": ENAMETOOLONG", of(&dirs.to, &long));
+            dirs.fails(rule(action), "f", &long, &expected);
+            fs::remove_file(dirs.from("f")).unwrap();
+        }
+    }
+}
+
 /// One thread, two operations: the destination's directory is replaced in between.
 #[test]
 fn what_is_submitted_after_a_directory_was_replaced_goes_to_the_new_one() {
