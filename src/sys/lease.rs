@@ -55,7 +55,11 @@ pub fn open_for_writing(dir: BorrowedFd<'_>, name: &CStr) -> Result<OpenForWriti
     }
 }
 
-fn of_file(file: BorrowedFd<'_>, stat: &Stat) -> Result<OpenForWriting, Errno> {
+/// As [`open_for_writing`], for a regular file that is held; `stat` says what it is.
+///
+/// # Errors
+/// As [`open_for_writing`].
+pub fn of_file(file: BorrowedFd<'_>, stat: &Stat) -> Result<OpenForWriting, Errno> {
     match retry(|| reopen(file)) {
         Ok(readable) => Ok(ask_for_lease(&readable, stat)),
         // Another program holds a write lease, which it can only have as an opener for writing.

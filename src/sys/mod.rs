@@ -9,7 +9,7 @@
 //!
 //! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
 //! - the tree: [`stat`], [`dir`], [`lease`], [`inotify`], [`limits`]
-//! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`]
+//! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`], [`origin`]
 //! - other programs: [`process`], [`spawn`]
 //! - the daemon itself: [`trusted_file`], [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
 
@@ -24,6 +24,7 @@ pub mod inotify;
 pub mod lease;
 pub mod limits;
 pub mod lock;
+pub mod origin;
 pub mod output;
 pub mod process;
 pub mod resolve;

@@ -144,7 +144,7 @@ fn within_by_mount(dir: BorrowedFd<'_>, name: &CStr, purpose: Purpose) -> Result
 }
 
 /// The mount through which a descriptor was opened (`proc(5)`, `/proc/PID/fdinfo`).
-fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
+pub(super) fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }

@@ -47,6 +47,21 @@ pub fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usi
     at_most(usize::try_from(size).map_err(|_| Errno::EIO)?, buffer.len())
 }
 
+/// Reads at an offset until the buffer is full or the file ends. Returns how many bytes.
+///
+/// # Errors
+/// As [`read_at`].
+pub fn read_fully_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_at(fd, &mut buffer[filled..], offset.saturating_add(filled as u64))? {
+            0 => break,
+            size => filled += size,
+        }
+    }
+    Ok(filled)
+}
+
 /// Writes all of `buffer` at an offset.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::files::{config, strace, tree};
+use crate::fuse;
 use crate::mounting::Mount;
 use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
 
@@ -458,5 +459,25 @@ fn a_set_id_bit_without_effect_has_none_in_the_copy() {
         let mode = fs::metadata(scratch.path(name)).unwrap().mode() & 0o7777;
         assert_eq!(mode, 0o755, "{name}\n{}", daemon.log());
     }
+    scene.check(daemon);
+}
+
+#[test]
+fn a_file_of_a_users_filesystem_that_lies_is_copied_as_the_users() {
+    if !is_root("a FUSE filesystem of the attacker's") {
+        return;
+    }
+    let scene = Scene::new();
+    let Some(_mount) = fuse::mount_lying_file(USER, &scene.scratch.path("in")) else {
+        return eprintln!("no FUSE here");
+    };
+    let mut daemon = scene.start("", &all_rules());
+    let line = daemon.wait_line("task f");
+    assert!(line.contains("task finished") && line.contains("not kept: owner"), "{line}");
+    let copy = scene.scratch.path("out/file");
+    assert!(fs::read(&copy).unwrap() == fuse::content());
+    let found = fs::metadata(&copy).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (USER, USER, 0o755));
+    assert_eq!(tree(&scene.scratch.path("out")).len(), 1);
     scene.check(daemon);
 }

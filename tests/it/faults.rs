@@ -51,7 +51,9 @@ fn a_full_disk_leaves_nothing_behind() {
     for name in ["a.to_move", "b.to_copy"] {
         scratch.write(format!("in/{name}"), content());
         let rules = RULES.replace("to_move to_copy", name);
-        check_error(&run(&scratch, &config("", &rules), 1), name, "ENOSPC");
+        let log = run(&scratch, &config("", &rules), 1);
+        check_error(&log, name, "ENOSPC");
+        check_error(&log, name, &format!("write \\\"{}", scratch.path("out/").display()));
         check_tree(&scratch.path("in"), &[name]);
         check_tree(&scratch.path("out"), &[]);
         assert_eq!(scratch.bytes(format!("in/{name}")), content());
@@ -252,7 +254,7 @@ fn without_openat2_and_renameat2_all_is_the_same() {
 }
 
 /// Everything that the copy of a tree to another filesystem calls.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "mkdirat",
     "openat",
     "openat2",
@@ -262,6 +264,7 @@ const CALLS: [&str; 12] = [
     "utimensat",
     "fsync",
     "syncfs",
+    "renameat",
     "renameat2",
     "unlinkat",
     "flock",
@@ -278,8 +281,15 @@ fn is_whole(path: &Path) -> bool {
     fs::read(path).is_ok_and(|found| found == content())
 }
 
+/// Whether the source is whole, under its name or where the daemon removes it from.
+fn is_source_whole(scratch: &Scratch, name: &str) -> bool {
+    let left = fs::read_dir(scratch.path("in")).unwrap().map(|entry| entry.unwrap().path());
+    let parked = left.map(|path| path.join("rinotifyd.source").join(Path::new(name).file_name().unwrap()));
+    is_whole(&scratch.path(name)) || parked.into_iter().any(|path| is_whole(&path))
+}
+
 #[track_caller]
-fn kill_at_every_step(is_tree: bool) {
+fn kill_at_every_step(is_tree: bool, rules: &str) {
     let name = "in/a.to_move";
     let mut kills = 0;
     for call in CALLS {
@@ -293,7 +303,7 @@ fn kill_at_every_step(is_tree: bool) {
             } else {
                 scratch.write(name, content());
             }
-            let text = config(if is_tree { "dirs = yes\nfiles = no" } else { "" }, RULES);
+            let text = config(if is_tree { "dirs = yes\nfiles = no" } else { "" }, rules);
             let mut daemon = strace(&scratch, &text, &[&format!("{call}:signal=KILL:when={times}")]);
             let mut ended = false;
             daemon.wait_for_log_or_end(|log| {
@@ -309,11 +319,12 @@ fn kill_at_every_step(is_tree: bool) {
             assert_eq!(daemon.wait().signal(), Some(9));
             kills += 1;
             let (source, copy) = (scratch.path(name), scratch.path("out/a"));
-            assert!(is_whole(&source) || is_whole(&copy), "{call} {times}: neither is whole");
+            assert!(is_source_whole(&scratch, name) || is_whole(&copy), "{call} {times}: neither is whole");
+            assert!(!source.exists() || is_whole(&source), "{call} {times}: half a source");
             assert!(!copy.exists() || is_whole(&copy), "{call} {times}: half a copy");
             // The next operation removes the leftovers, whether it succeeds or not.
             fs::write(scratch.path("in/next.to_copy"), "").unwrap();
-            let mut daemon = Daemon::start_ready(&scratch, &config("dirs = yes", RULES), &[]);
+            let mut daemon = Daemon::start_ready(&scratch, &config("dirs = yes", rules), &[]);
             daemon.wait_for(|| scratch.path("out/next").exists(), "the next operation");
             daemon.wait_for_log(
                 |log| log.matches("task f").count() == log.matches("start task").count(),
@@ -326,7 +337,8 @@ fn kill_at_every_step(is_tree: bool) {
                 .filter(|path| path.to_string_lossy().contains(".rinotifyd-"))
                 .collect();
             assert_eq!(litter, Vec::<std::path::PathBuf>::new(), "{call} {times}");
-            assert!(is_whole(&scratch.path("out/a")) || is_whole(&source), "{call} {times}: lost");
+            assert!(is_whole(&scratch.path("out/a")), "{call} {times}: lost");
+            assert!(!source.exists(), "{call} {times}: stuck");
         }
     }
     assert!(kills > 20, "killed only {kills} times");
@@ -335,15 +347,97 @@ fn kill_at_every_step(is_tree: bool) {
 #[test]
 fn a_kill_at_any_step_of_moving_a_file_loses_nothing() {
     if can_tamper("kills at every system call") {
-        kill_at_every_step(false);
+        kill_at_every_step(false, RULES);
     }
 }
 
 #[test]
 fn a_kill_at_any_step_of_moving_a_tree_loses_nothing() {
     if can_tamper("kills at every system call") {
-        kill_at_every_step(true);
+        kill_at_every_step(true, RULES);
     }
+}
+
+#[test]
+fn a_kill_at_any_step_of_replacing_a_tree_loses_nothing() {
+    if can_tamper("kills at every system call") {
+        kill_at_every_step(true, &RULES.replace("auto_create = yes", "auto_create = yes\noverride = yes"));
+    }
+}
+
+/// Files of the tree that is moved below.
+const FILES: usize = 40;
+
+#[test]
+fn what_is_left_of_a_moved_tree_never_replaces_the_whole() {
+    if !can_tamper("a file that cannot be removed") {
+        return;
+    }
+    for rules in [RULES.to_owned(), RULES.replace("auto_create = yes", "auto_create = yes\noverride = yes")] {
+        let scratch = scratch();
+        let _mount = Mount::tmpfs(scratch.path("out"));
+        scratch.dir("in/t.to_move");
+        for number in 0..FILES {
+            scratch.write(format!("in/t.to_move/{number}"), number.to_string());
+        }
+        let text = config("dirs = yes\nfiles = no", &rules);
+        let mut daemon = strace(&scratch, &text, &["unlinkat:error=EPERM:when=20+"]);
+        let line = daemon.wait_line("task failed");
+        assert!(line.contains("it cannot be removed") && line.contains("destination is complete"), "{line}");
+        daemon.stop();
+        let whole = |what: &str| {
+            let found = fs::read_dir(scratch.path("out/t")).unwrap().count();
+            assert_eq!(found, FILES, "{what}");
+            assert!(!scratch.path("in/t.to_move").exists(), "{what}: a part of the source has its name");
+        };
+        whole("after the failure");
+        // The next operation in the same directory removes the rest.
+        scratch.write("in/next.to_copy", "");
+        let mut daemon = Daemon::start_ready(&scratch, &config("dirs = yes", &rules), &[]);
+        daemon.wait_for(|| scratch.path("out/next").exists(), "the next operation");
+        daemon.stop();
+        whole("after the next operation");
+        check_tree(&scratch.path("in"), &["next.to_copy"]);
+    }
+}
+
+#[test]
+fn a_tree_comes_back_when_its_copy_cannot_be_put_in_place() {
+    if !can_tamper("injected failures of system calls") {
+        return;
+    }
+    let scratch = scratch();
+    let _mount = Mount::tmpfs(scratch.path("out"));
+    scratch.dir("in/t.to_move");
+    scratch.write("in/t.to_move/file", "1");
+    // The first finds that it is another filesystem, the second would put the copy in place.
+    let text = config("dirs = yes\nfiles = no", RULES);
+    let mut daemon = strace(&scratch, &text, &["renameat2:error=EACCES:when=2"]);
+    let line = daemon.wait_line("task failed");
+    assert!(line.contains("EACCES"), "{line}");
+    // It comes back by an event, which makes a task.
+    daemon.wait_line("task finished");
+    daemon.stop();
+    check_tree(&scratch.path("in"), &[]);
+    check_tree(&scratch.path("out"), &["t", "t/file"]);
+}
+
+#[test]
+fn a_tree_is_moved_from_a_filesystem_that_has_no_room_for_a_directory() {
+    if !can_tamper("injected failures of system calls") {
+        return;
+    }
+    let scratch = scratch();
+    let _mount = Mount::tmpfs(scratch.path("out"));
+    scratch.dir("in/t.to_move/sub");
+    scratch.write("in/t.to_move/sub/file", "1");
+    // The copy takes one private directory and two of its own; the fourth is for the source.
+    let text = config("dirs = yes\nfiles = no", RULES);
+    let mut daemon = strace(&scratch, &text, &["mkdirat:error=ENOSPC:when=4+"]);
+    daemon.wait_line("task finished");
+    daemon.stop();
+    check_tree(&scratch.path("in"), &[]);
+    check_tree(&scratch.path("out"), &["t", "t/sub", "t/sub/file"]);
 }
 
 #[test]

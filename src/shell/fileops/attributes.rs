@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use crate::config::Rule;
+use crate::sys::lease::{self, OpenForWriting};
+use crate::sys::origin::Origin;
 use crate::sys::stat::{Kind, Stat, stat};
 use crate::sys::{Errno, file, xattr};
 
@@ -39,7 +41,7 @@ fn mode_of(rule: &Rule, kind: Kind) -> Option<u32> {
 /// # Errors
 ///
 /// Refuses such a file, unless the rule sets nothing or says that it may.
-pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: &[u8]) -> Result<(), Failure> {
+pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: PathRef<'_>) -> Result<(), Failure> {
     if found.kind == Kind::Directory || found.links <= 1 || rule.hardlinks || !are_set_by(rule) {
         return Ok(());
     }
@@ -54,7 +56,7 @@ pub fn check_links(rule: &Rule, found: &Stat, op: &'static str, path: &[u8]) -> 
 /// # Errors
 ///
 /// EPERM, EROFS and the like.
-pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Result<(), Failure> {
+pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: PathRef<'_>) -> Result<(), Failure> {
     if sets(rule, found.kind) {
         drop_access_lists(held, path)?;
     }
@@ -70,6 +72,27 @@ pub fn set(rule: &Rule, held: BorrowedFd<'_>, found: &Stat, path: &[u8]) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a process has a file open for writing to which [`set`] has just given another owner. The former
+/// owner would go on writing to it through that descriptor; opening it anew is up to the new mode.
+///
+/// # Errors
+///
+/// Refuses such a file.
+pub fn check_descriptors(
+    rule: &Rule,
+    held: BorrowedFd<'_>,
+    was: &Stat,
+    op: &'static str,
+    path: PathRef<'_>,
+) -> Result<(), Failure> {
+    let changes = rule.uid.is_some_and(|uid| uid != was.uid);
+    if changes && was.kind == Kind::File && lease::of_file(held, was) == Ok(OpenForWriting::Yes) {
+        let reason = "a process has it open for writing, and could write to it when it has another owner";
+        return Err(Failure::refused(op, path, reason));
+    }
+    Ok(())
 }
 
 /// Undoes [`set`], except for set-id bits and access lists: another process may have changed the file by
@@ -108,7 +131,7 @@ const ACCESS_LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl
 /// # Errors
 ///
 /// EPERM, EROFS and the like; not that there are none, or that the filesystem has none.
-pub fn drop_access_lists(held: BorrowedFd<'_>, path: &[u8]) -> Result<(), Failure> {
+pub fn drop_access_lists(held: BorrowedFd<'_>, path: PathRef<'_>) -> Result<(), Failure> {
     for name in ACCESS_LISTS {
         match xattr::remove(held, name) {
             // EACCES: only a directory has a default list.
@@ -126,8 +149,15 @@ pub struct Original<'a> {
     pub open: Option<BorrowedFd<'a>>,
     /// As it was when the copy began.
     pub found: &'a Stat,
-    /// Set-id bits and capabilities have no effect on its filesystem, so they are not believed.
-    pub nosuid: bool,
+    /// What of its owner and rights is to be believed.
+    pub origin: Origin,
+}
+
+impl Original<'_> {
+    /// The owner that a copy keeps.
+    fn owner(&self) -> (u32, u32) {
+        self.origin.owner.unwrap_or((self.found.uid, self.found.gid))
+    }
 }
 
 /// Gives a copy what the rule says, and for all else what the original has. `copy` is open, or held if
@@ -140,16 +170,20 @@ pub fn give(
     rule: &Rule,
     from: Original<'_>,
     copy: BorrowedFd<'_>,
-    path: &[u8],
+    path: PathRef<'_>,
     not_kept: &mut NotKept,
 ) -> Result<(), Failure> {
     let now = stat(copy).map_err(|errno| Failure::new("stat", path, errno))?;
-    let (uid, gid) = (rule.uid.unwrap_or(from.found.uid), rule.gid.unwrap_or(from.found.gid));
+    let kept = from.owner();
+    let (uid, gid) = (rule.uid.unwrap_or(kept.0), rule.gid.unwrap_or(kept.1));
+    if rule.uid.is_none() && kept.0 != from.found.uid || rule.gid.is_none() && kept.1 != from.found.gid {
+        not_kept.insert("owner");
+    }
     if (uid, gid) != (now.uid, now.gid) {
         give_owner(rule, copy, (uid, gid), path, not_kept)?;
     }
     let owned = stat(copy).map_err(|errno| Failure::new("stat", path, errno))?;
-    let trusted = (owned.uid, owned.gid) == (from.found.uid, from.found.gid) && !from.nosuid;
+    let trusted = (owned.uid, owned.gid) == (from.found.uid, from.found.gid) && from.origin.set_id;
     if let Some(open) = from.open {
         let lists = !sets(rule, from.found.kind);
         give_xattrs(open, copy, (trusted, lists), path, not_kept)?;
@@ -161,7 +195,7 @@ pub fn give(
             Err(Errno::EPERM | Errno::EOPNOTSUPP) if mode_of(rule, from.found.kind).is_none() => {
                 not_kept.insert("mode");
             }
-            outcome => outcome.map_err(|errno| Failure::new("chmod", path, errno))?,
+            outcome => outcome.map_err(|errno| Failure::new("chmod", path, errno).of_copy())?,
         }
     }
     Ok(())
@@ -172,20 +206,20 @@ fn give_owner(
     rule: &Rule,
     copy: BorrowedFd<'_>,
     (uid, gid): (u32, u32),
-    path: &[u8],
+    path: PathRef<'_>,
     not_kept: &mut NotKept,
 ) -> Result<(), Failure> {
     match file::set_owner(copy, Some(uid), Some(gid)) {
         Ok(()) => return Ok(()),
         Err(errno) if rule.uid.is_some() && rule.gid.is_some() => {
-            return Err(Failure::new("chown", path, errno));
+            return Err(Failure::new("chown", path, errno).of_copy());
         }
         Err(_) => {}
     }
     // One of the two alone may be allowed, as a user's own groups are.
     for (own, by_rule) in [((Some(uid), None), rule.uid.is_some()), ((None, Some(gid)), rule.gid.is_some())] {
         match file::set_owner(copy, own.0, own.1) {
-            Err(errno) if by_rule => return Err(Failure::new("chown", path, errno)),
+            Err(errno) if by_rule => return Err(Failure::new("chown", path, errno).of_copy()),
             Err(_) => {
                 not_kept.insert("owner");
             }
@@ -199,7 +233,7 @@ fn give_xattrs(
     from: BorrowedFd<'_>,
     copy: BorrowedFd<'_>,
     (trusted, lists): (bool, bool),
-    path: &[u8],
+    path: PathRef<'_>,
     not_kept: &mut NotKept,
 ) -> Result<(), Failure> {
     let names = match xattr::list(from) {
@@ -213,7 +247,7 @@ fn give_xattrs(
         };
         match xattr::set(copy, name, &value) {
             Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => {
-                return Err(Failure::new("setxattr", path, errno));
+                return Err(Failure::new("setxattr", path, errno).of_copy());
             }
             // A security module labels a new file itself.
             Err(_) if name.to_bytes().starts_with(b"security.") => {}
@@ -248,7 +282,7 @@ fn is_kept(name: &CStr, trusted: bool, lists: bool) -> bool {
 pub fn give_times(
     copy: BorrowedFd<'_>,
     found: &Stat,
-    path: &[u8],
+    path: PathRef<'_>,
     not_kept: &mut NotKept,
 ) -> Result<(), Failure> {
     match file::set_open_times(copy, found.atime_ns, found.mtime_ns) {
@@ -256,7 +290,7 @@ pub fn give_times(
             not_kept.insert("times");
             Ok(())
         }
-        outcome => outcome.map_err(|errno| Failure::new("utimensat", path, errno)),
+        outcome => outcome.map_err(|errno| Failure::new("utimensat", path, errno).of_copy()),
     }
 }
 
@@ -265,7 +299,7 @@ pub fn give_times(
 /// # Errors
 ///
 /// EPERM, EROFS and the like.
-pub fn reopen(rule: &Rule, held: BorrowedFd<'_>, was: &Stat, path: &[u8]) -> Result<(), Failure> {
+pub fn reopen(rule: &Rule, held: BorrowedFd<'_>, was: &Stat, path: PathRef<'_>) -> Result<(), Failure> {
     if sets(rule, was.kind) {
         drop_access_lists(held, path)?;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::failure::{Failure, Why};
+use super::failure::{Failure, PathRef};
 
 /// No field depends on another, so no memory ordering is needed. Only the worker changes the numbers.
 #[derive(Debug, Default)]
@@ -22,10 +22,10 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`Why::Aborted`] once [`Control::abort`] was called.
-    pub fn check(&self, op: &'static str, path: &[u8]) -> Result<(), Failure> {
+    /// [`super::failure::Why::Aborted`] once [`Control::abort`] was called.
+    pub fn check<'a>(&self, op: &'static str, path: impl Into<PathRef<'a>>) -> Result<(), Failure> {
         if self.aborted.load(Ordering::Relaxed) {
-            return Err(Failure { op, path: path.to_vec(), why: Why::Aborted });
+            return Err(Failure::aborted(op, path));
         }
         Ok(())
     }

@@ -2,17 +2,19 @@
 //! when this returns; it is made in a private directory.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::attributes::{self, NotKept, Original};
 use super::control::Control;
 use super::data::{self, Copied};
 use super::entry::EntryRef;
-use super::failure::{Failure, Why};
+use super::failure::{Failure, PathRef};
 use super::walk::{Chain, DirEntry, TreeTotals, Walk, survey};
 use crate::config::Rule;
 use crate::sys::dir::{hold_beneath, open_child};
+use crate::sys::lease::{OpenForWriting, open_for_writing};
+use crate::sys::origin::Origin;
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat, stat_at};
 use crate::sys::{Errno, file};
@@ -36,7 +38,10 @@ pub struct Copy<'a> {
     pub not_kept: NotKept,
     /// Files, directories and other things that were made.
     pub entries: u64,
-    nosuid: bool,
+    /// The source is removed afterwards, so no process may have a file of it open for writing.
+    is_move: bool,
+    /// Of the mount that the source was opened by.
+    origin: Origin,
     /// Files of which further names are expected: how many, and the path of the copy below its top.
     linked: HashMap<FileId, (u64, Vec<u8>)>,
     linked_size: usize,
@@ -45,14 +50,15 @@ pub struct Copy<'a> {
 impl<'a> Copy<'a> {
     /// Nothing is copied yet.
     #[must_use]
-    pub fn new(rule: &'a Rule, op: &'static str, control: &'a Control) -> Self {
+    pub fn new(rule: &'a Rule, op: &'static str, is_move: bool, control: &'a Control) -> Self {
         Self {
             rule,
             op,
             control,
             not_kept: NotKept::new(),
             entries: 0,
-            nosuid: true,
+            is_move,
+            origin: Origin::UNKNOWN,
             linked: HashMap::new(),
             linked_size: 0,
         }
@@ -64,76 +70,89 @@ impl<'a> Copy<'a> {
     /// # Errors
     ///
     /// What the kernel says of reading and writing; refuses sockets and devices.
-    pub fn copy(&mut self, from: EntryRef<'_>, to: EntryRef<'_>, path: &[u8]) -> Result<Stat, Failure> {
+    pub fn copy(&mut self, from: EntryRef<'_>, to: EntryRef<'_>, path: PathRef<'_>) -> Result<Stat, Failure> {
         let EntryRef { dir, name } = from;
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let found = stat_at(dir, name).map_err(failed("stat"))?;
         match found.kind {
             Kind::Directory => {
                 let top = open_child(dir, name).map_err(failed("open"))?;
                 // Asked of what is open: the name may be a mount point.
-                self.nosuid = file::is_nosuid(top.as_fd()).unwrap_or(true);
+                self.origin = Origin::of(top.as_fd()).unwrap_or(Origin::UNKNOWN);
                 self.tree(&top, to, path)?;
             }
             Kind::File => {
                 let open = file::open(dir, name).map_err(failed("open"))?;
-                self.nosuid = file::is_nosuid(open.as_fd()).unwrap_or(true);
+                self.origin = Origin::of(open.as_fd()).unwrap_or(Origin::UNKNOWN);
                 self.control.expect(found.size);
                 let (copy, found) = self.file(&open, to, path)?;
-                file::sync(copy.as_fd()).map_err(failed("fsync"))?;
+                file::sync(copy.as_fd()).map_err(failed_copy("fsync"))?;
                 return Ok(found);
             }
-            kind => self.special(dir, name, kind, to, path)?,
+            kind => {
+                self.origin = Origin::of(dir).unwrap_or(Origin::UNKNOWN);
+                self.special(from, kind, to, path)?;
+            }
         }
         Ok(found)
     }
 
     /// Copies an open regular file. Returns the copy, and what the original was.
-    fn file(&mut self, from: &OwnedFd, to: EntryRef<'_>, path: &[u8]) -> Result<(OwnedFd, Stat), Failure> {
+    fn file(
+        &mut self,
+        from: &OwnedFd,
+        to: EntryRef<'_>,
+        path: PathRef<'_>,
+    ) -> Result<(OwnedFd, Stat), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         for _ in 0..TRIES {
             let found = stat(from.as_fd()).map_err(failed("stat"))?;
             if found.kind != Kind::File {
                 return Err(self.replaced(path));
             }
             attributes::check_links(self.rule, &found, self.op, path)?;
-            let copy = file::create(to.dir, to.name).map_err(failed("create"))?;
+            let copy = file::create(to.dir, to.name).map_err(failed_copy("create"))?;
             let before = self.control.progress().0;
-            match data::copy(from.as_fd(), copy.as_fd(), found.size, self.control) {
-                Ok(Copied::Whole) => {}
-                Ok(Copied::Aborted) => {
-                    return Err(Failure { op: self.op, path: path.to_vec(), why: Why::Aborted });
+            let is_whole = match data::copy(from.as_fd(), copy.as_fd(), found.size, self.control) {
+                Ok(Copied::Whole) => true,
+                Ok(Copied::Longer) => false,
+                Ok(Copied::Aborted) => return Err(Failure::aborted(self.op, path)),
+                Err(errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EROFS)) => {
+                    return Err(failed_copy("write")(errno));
                 }
-                Err(errno) => return Err(failed("write")(errno)),
-            }
+                Err(errno) => return Err(failed("copy")(errno)),
+            };
             let now = stat(from.as_fd()).map_err(failed("stat"))?;
-            if (now.size, now.mtime_ns) == (found.size, found.mtime_ns) {
-                let original = Original { open: Some(from.as_fd()), found: &found, nosuid: self.nosuid };
+            if is_whole && is_unchanged(&found, &now) {
+                let original = Original { open: Some(from.as_fd()), found: &found, origin: self.origin };
                 attributes::give(self.rule, original, copy.as_fd(), path, &mut self.not_kept)?;
                 attributes::give_times(copy.as_fd(), &found, path, &mut self.not_kept)?;
                 self.entries += 1;
                 return Ok((copy, found));
             }
             self.control.fall_back(before);
-            file::remove(to.dir, to.name).map_err(failed("delete"))?;
+            file::remove(to.dir, to.name).map_err(failed_copy("delete"))?;
         }
         Err(Failure::refused(
             self.op,
             path,
-            "it changes while it is being copied (a longer delay would help)",
+            "it changes while it is being copied (a longer delay would help), or tells a wrong size",
         ))
     }
 
     /// Copies a symbolic link or a FIFO.
     fn special(
         &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
+        from: EntryRef<'_>,
         kind: Kind,
         to: EntryRef<'_>,
-        path: &[u8],
+        path: PathRef<'_>,
     ) -> Result<(), Failure> {
+        let EntryRef { dir, name } = from;
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let held = within(dir, name, Purpose::Hold).map_err(failed("open"))?;
         let found = stat(held.as_fd()).map_err(failed("stat"))?;
         if found.kind != kind {
@@ -144,13 +163,13 @@ impl<'a> Copy<'a> {
             Kind::Symlink => {
                 let target = file::read_symlink(held.as_fd(), c"").map_err(failed("readlink"))?;
                 let target = CString::new(target).unwrap_or_default();
-                file::make_symlink(&target, to.dir, to.name).map_err(failed("symlink"))?;
+                file::make_symlink(&target, to.dir, to.name).map_err(failed_copy("symlink"))?;
             }
-            Kind::Fifo => file::make_fifo(to.dir, to.name).map_err(failed("mkfifo"))?,
+            Kind::Fifo => file::make_fifo(to.dir, to.name).map_err(failed_copy("mkfifo"))?,
             _ => return Err(Failure::refused(self.op, path, "it is a socket or a device")),
         }
-        let copy = file::hold(to.dir, to.name).map_err(failed("open"))?;
-        let original = Original { open: None, found: &found, nosuid: self.nosuid };
+        let copy = file::hold(to.dir, to.name).map_err(failed_copy("open"))?;
+        let original = Original { open: None, found: &found, origin: self.origin };
         attributes::give(self.rule, original, copy.as_fd(), path, &mut self.not_kept)?;
         if file::set_times(to.dir, to.name, found.atime_ns, found.mtime_ns).is_err() {
             self.not_kept.insert("times");
@@ -159,17 +178,18 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    fn replaced(&self, path: &[u8]) -> Failure {
+    fn replaced(&self, path: PathRef<'_>) -> Failure {
         Failure::refused(self.op, path, "it was replaced meanwhile")
     }
 
     /// Copies a directory with all in it.
-    fn tree(&mut self, top: &OwnedFd, to: EntryRef<'_>, path: &[u8]) -> Result<(), Failure> {
+    fn tree(&mut self, top: &OwnedFd, to: EntryRef<'_>, path: PathRef<'_>) -> Result<(), Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
         let walk = || top.try_clone().map_err(|_| Failure::new("open", path, Errno::EMFILE));
         let totals = self.survey(Walk::new(walk()?, self.op, path, self.control)?)?;
         self.control.expect(totals.bytes);
-        file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
+        file::make_dir(to.dir, to.name, 0o700).map_err(failed_copy("mkdir"))?;
         let copy = open_child(to.dir, to.name).map_err(failed("open"))?;
         let avoid = stat(copy.as_fd()).map_err(failed("stat"))?.id;
         let again = open_child(top.as_fd(), c".").map_err(failed("open"))?;
@@ -179,10 +199,10 @@ impl<'a> Copy<'a> {
                 .map_err(failed("stat"))?,
             top: copy,
             avoid,
-            path_len: path.len(),
+            path_len: path.to_vec().len(),
         };
         while self.step(&mut tree)? {}
-        file::sync_filesystem(tree.top.as_fd()).map_err(failed("syncfs"))
+        file::sync_filesystem(tree.top.as_fd()).map_err(failed_copy("syncfs"))
     }
 
     /// Whether everything in the tree can be copied, and how much there is.
@@ -196,6 +216,9 @@ impl<'a> Copy<'a> {
                 return Err(Failure::refused(self.op, path, "it is a socket or a device"));
             }
             attributes::check_links(self.rule, &found, self.op, path)?;
+            if self.is_move && found.kind == Kind::File {
+                check_not_written(EntryRef { dir, name: &entry.name }, self.op, path)?;
+            }
             Ok(Some(found))
         })
     }
@@ -210,51 +233,54 @@ impl<'a> Copy<'a> {
             }
             return Ok(true);
         }
-        let path = tree.walk.dir_path().to_vec();
-        let failed = |op| move |errno| Failure::new(op, &path, errno);
-        let found = stat(tree.walk.dir()).map_err(failed("stat"))?;
-        let path = tree.walk.dir_path().to_vec();
-        let original = Original { open: Some(tree.walk.dir()), found: &found, nosuid: self.nosuid };
-        attributes::give(self.rule, original, tree.made.last(), &path, &mut self.not_kept)?;
-        attributes::give_times(tree.made.last(), &found, &path, &mut self.not_kept)?;
+        let path = PathRef::from(tree.walk.dir_path());
+        let found = stat(tree.walk.dir()).map_err(|errno| Failure::new("stat", path, errno))?;
+        let original = Original { open: Some(tree.walk.dir()), found: &found, origin: self.origin };
+        attributes::give(self.rule, original, tree.made.last(), path, &mut self.not_kept)?;
+        attributes::give_times(tree.made.last(), &found, path, &mut self.not_kept)?;
         self.entries += 1;
         if tree.walk.ascend()?.is_none() {
             return Ok(false);
         }
-        tree.made.pop().map_err(|errno| Failure::new("open", &path, errno))
+        tree.made.pop().map_err(|errno| Failure::new("open", tree.walk.dir_path(), errno))
     }
 
     fn entry(&mut self, tree: &mut Tree<'_>, entry: &DirEntry) -> Result<(), Failure> {
-        let path = tree.walk.path_of(&entry.name);
-        let failed = |op| {
-            let path = &path;
-            move |errno| Failure::new(op, path, errno)
-        };
-        let to = EntryRef { dir: tree.made.last(), name: &entry.name };
-        match entry.kind {
-            Kind::Directory => {
-                tree.walk.descend(&entry.name)?;
-                if tree.walk.dir_id() == Some(tree.avoid) {
-                    return Err(Failure::refused(self.op, &path, "the destination is inside of the source"));
-                }
-                file::make_dir(to.dir, to.name, 0o700).map_err(failed("mkdir"))?;
-                let made = open_child(to.dir, to.name).map_err(failed("open"))?;
-                tree.made.push(made).map_err(failed("stat"))
-            }
-            Kind::File => {
-                let open = within(tree.walk.dir(), &entry.name, Purpose::Read).map_err(failed("open"))?;
-                let found = stat(open.as_fd()).map_err(failed("stat"))?;
-                if found.links > 1 && self.link(tree, &found, to)? {
-                    return Ok(());
-                }
-                let (_, found) = self.file(&open, to, &path)?;
-                if found.links > 1 {
-                    self.remember(&found, &path[tree.path_len + 1..]);
-                }
-                Ok(())
-            }
-            kind => self.special(tree.walk.dir(), &entry.name, kind, to, &path),
+        if entry.kind == Kind::Directory {
+            return self.directory(tree, entry);
         }
+        let path = tree.walk.path_of(&entry.name);
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        let from = EntryRef { dir: tree.walk.dir(), name: &entry.name };
+        let to = EntryRef { dir: tree.made.last(), name: &entry.name };
+        if entry.kind != Kind::File {
+            return self.special(from, entry.kind, to, path);
+        }
+        let open = within(from.dir, from.name, Purpose::Read).map_err(failed("open"))?;
+        let found = stat(open.as_fd()).map_err(failed("stat"))?;
+        if found.links > 1 && self.link(tree, &found, to)? {
+            return Ok(());
+        }
+        let (_, found) = self.file(&open, to, path)?;
+        if found.links > 1 {
+            self.remember(&found, path.to_vec().get(tree.path_len + 1..).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Goes into a directory, and makes its copy.
+    fn directory(&mut self, tree: &mut Tree<'_>, entry: &DirEntry) -> Result<(), Failure> {
+        tree.walk.descend(&entry.name)?;
+        let path = PathRef::from(tree.walk.dir_path());
+        let failed = |op| move |errno| Failure::new(op, path, errno);
+        let failed_copy = |op| move |errno| Failure::new(op, path, errno).of_copy();
+        if tree.walk.dir_id() == Some(tree.avoid) {
+            return Err(Failure::refused(self.op, path, "the destination is inside of the source"));
+        }
+        let dir = tree.made.last();
+        file::make_dir(dir, &entry.name, 0o700).map_err(failed_copy("mkdir"))?;
+        let made = open_child(dir, &entry.name).map_err(failed("open"))?;
+        tree.made.push(made).map_err(failed("stat"))
     }
 
     /// Links a file to a copy that was made of it under another name. `false` if there is none.
@@ -310,4 +336,24 @@ impl Tree<'_> {
     fn has(&self, entry: &DirEntry) -> bool {
         stat_at(self.walk.dir(), &entry.name).is_ok()
     }
+}
+
+/// Whether a file is still what it was. A change of the data changes ctime too, which unlike mtime no
+/// process can set (`inode(7)`).
+#[must_use]
+pub fn is_unchanged(was: &Stat, now: &Stat) -> bool {
+    (was.id, was.size, was.mtime_ns, was.ctime_ns) == (now.id, now.size, now.mtime_ns, now.ctime_ns)
+}
+
+/// Whether no process has a file open for writing, as far as its filesystem can tell.
+///
+/// # Errors
+///
+/// Refuses a file to which a process may still write.
+pub fn check_not_written(from: EntryRef<'_>, op: &'static str, path: PathRef<'_>) -> Result<(), Failure> {
+    if open_for_writing(from.dir, from.name) == Ok(OpenForWriting::Yes) {
+        let reason = "a process is writing to it, and on another filesystem that would be lost";
+        return Err(Failure::refused(op, path, reason));
+    }
+    Ok(())
 }

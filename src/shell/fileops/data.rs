@@ -17,11 +17,14 @@ const BUFFER_SIZE: usize = 256 * 1024;
 pub enum Copied {
     /// All of it, or as much as is still there.
     Whole,
+    /// There is data behind the size that the file has told.
+    Longer,
     /// The operation was told to stop.
     Aborted,
 }
 
-/// Fills the empty file `to` with the data of `from`, which has said that it has `size` bytes.
+/// Fills the empty file `to` with the first `size` bytes of `from`, and no more: a file that grows all
+/// the time must neither occupy the worker nor fill the destination.
 ///
 /// # Errors
 ///
@@ -44,7 +47,9 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, control: &Contr
     control.advance(size.saturating_sub(at));
     // For a hole at the end.
     transfer::set_len(to, size)?;
-    copier.rest(size)
+    // Some filesystems, such as /proc, tell a size of 0 for every file.
+    let is_longer = transfer::read_at(from, &mut [0], size)? > 0;
+    Ok(if is_longer { Copied::Longer } else { Copied::Whole })
 }
 
 /// The next data between `at` and `size`.
@@ -54,6 +59,7 @@ fn stretch(from: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)
     }
     match transfer::next_data(from, at) {
         Ok(found) => Ok(found.map(|(start, end)| (start, end.min(size))).filter(|(start, end)| start < end)),
+        // The filesystem does not know where its holes are: all is data.
         Err(Errno::EINVAL) => Ok(Some((at, size))),
         Err(errno) => Err(errno),
     }
@@ -84,16 +90,6 @@ impl Copier<'_> {
             at += copied;
         }
         Ok(Copied::Whole)
-    }
-
-    /// What is behind the size that the file has said: some filesystems say 0 of everything.
-    fn rest(&mut self, size: u64) -> Result<Copied, Errno> {
-        let mut byte = [0];
-        if transfer::read_at(self.from, &mut byte, size)? == 0 {
-            return Ok(Copied::Whole);
-        }
-        self.in_kernel = false;
-        self.stretch(size, u64::MAX)
     }
 
     fn step(&mut self, at: u64, len: usize) -> Result<usize, Errno> {
@@ -173,6 +169,18 @@ mod tests {
         let blocks = |file: &File| file.metadata().unwrap().blocks();
         if blocks(&from) < 1000 {
             assert!(blocks(&to) < 1000, "{} blocks of 512 bytes", blocks(&to));
+        }
+    }
+
+    #[test]
+    fn a_copy_ends_at_the_size_that_the_file_has_told() {
+        let from = tempfile::tempfile().unwrap();
+        (&from).write_all(&[1; 100_000]).unwrap();
+        let control = Control::default();
+        for size in [0, 1, 99_999] {
+            let to = tempfile::tempfile().unwrap();
+            assert_eq!(copy(from.as_fd(), to.as_fd(), size, &control), Ok(Copied::Longer));
+            assert_eq!(to.metadata().unwrap().len(), size);
         }
     }
 

@@ -47,7 +47,7 @@ pub fn carry_out(
 
 impl OpRun<'_> {
     fn run(&mut self, cache: &mut DirCache) -> Result<(), Failure> {
-        let from = locate::source(&self.operation.source, cache)?;
+        let from = locate::source(&self.operation.source, &self.shared.swept, cache)?;
         let Some(to) = &self.operation.target else {
             cache.forget(Side::Destination);
             return self.delete(&from);

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::op_run::OpRun;
 use super::private::{NEW, PrivateDir};
 use super::remove::check_removable;
+use super::rename_new::rename_new;
 use super::replaced::Replaced;
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
@@ -44,11 +45,25 @@ impl OpRun<'_> {
         }
     }
 
-    /// A failed rename. EEXIST is about the destination, all else about the source.
+    /// A failed rename, with the path of the side that failed, as far as that can be found out.
     #[must_use]
-    pub fn failed_rename(&self, errno: Errno) -> Failure {
-        let path = if errno == Errno::EEXIST { self.target_path() } else { self.source_path() };
+    pub fn failed_rename(&self, from: &Entry, to: &Entry, errno: Errno) -> Failure {
+        let is_of_source = match errno {
+            // A filesystem may refuse a name so (NTFS), or the destination's directory may be gone.
+            Errno::ENOENT => stat_at(from.dir(), &from.name).is_err(),
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+                file::check_writable(from.dir()).is_err() || file::check_writable(to.dir()).is_ok()
+            }
+            Errno::EEXIST | Errno::ENAMETOOLONG | Errno::EINVAL | Errno::EILSEQ => false,
+            Errno::ENOSPC | Errno::EDQUOT | Errno::EMLINK | Errno::ENOTEMPTY => false,
+            _ => true,
+        };
+        let path = if is_of_source { self.source_path() } else { self.target_path() };
         Failure::new(self.verb, path, errno)
+    }
+
+    fn failed_install(&self, errno: Errno) -> Failure {
+        Failure::new(self.verb, self.target_path(), errno)
     }
 
     /// Renames what was made in a private directory to the destination's name.
@@ -60,11 +75,11 @@ impl OpRun<'_> {
         let (dir, name) = (private.dir(), NEW);
         wait_closed(dir, name, found);
         if !self.rule.replace {
-            return rename_new(dir, name, to).map_err(|errno| self.failed_rename(errno));
+            return rename_new(dir, name, to.borrowed()).map_err(|errno| self.failed_install(errno));
         }
         match file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) if found.kind == Kind::Directory => {}
-            outcome => return outcome.map_err(|errno| self.failed_rename(errno)),
+            outcome => return outcome.map_err(|errno| self.failed_install(errno)),
         }
         // Where the filesystem can exchange two names, this is one step. The old tree then is in the
         // private directory, which is cleared.
@@ -75,12 +90,12 @@ impl OpRun<'_> {
                 return Ok(());
             }
             Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(errno) => return Err(self.failed_rename(errno)),
+            Err(errno) => return Err(self.failed_install(errno)),
         }
         let replaced = Replaced::set_aside(to.borrowed(), self.target_path())?;
         if let Err(errno) = file::rename(dir, name, to.dir(), &to.name, Existing::Replace) {
             replaced.put_back();
-            return Err(self.failed_rename(errno));
+            return Err(self.failed_install(errno));
         }
         let removed = replaced.remove();
         self.note_left(removed);
@@ -114,34 +129,4 @@ fn wait_closed(dir: BorrowedFd<'_>, name: &CStr, found: &Stat) {
         }
         std::thread::yield_now();
     }
-}
-
-/// Renames something to a name that must be free.
-///
-/// Where the filesystem cannot check that in the rename (EINVAL), a file is linked and then unlinked,
-/// which has the same effect. Where it has no links either, only a check beforehand protects an entry
-/// that another process makes at the same moment.
-///
-/// # Errors
-///
-/// EEXIST, and what else `rename(2)` says.
-pub fn rename_new(dir: BorrowedFd<'_>, name: &CStr, to: &Entry) -> Result<(), Errno> {
-    match file::rename(dir, name, to.dir(), &to.name, Existing::Keep) {
-        Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        outcome => return outcome,
-    }
-    let found = stat_at(dir, name)?;
-    match stat_at(to.dir(), &to.name) {
-        Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno),
-        Ok(_) => return Err(Errno::EEXIST),
-    }
-    if found.kind != Kind::Directory {
-        match file::link(dir, name, to.dir(), &to.name) {
-            Ok(()) => return file::remove(dir, name),
-            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    file::rename(dir, name, to.dir(), &to.name, Existing::Replace)
 }

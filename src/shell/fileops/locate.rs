@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::attributes;
 use super::dir_cache::{DirCache, Side};
 use super::entry::Entry;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use super::private::{NEW, PrivateDir};
 use super::sweep::SweptDirs;
 use crate::config::Rule;
@@ -71,9 +71,9 @@ fn directory(path: &TrustedPath) -> &[u8] {
 /// # Errors
 ///
 /// As `open(2)`.
-pub fn source(path: &TrustedPath, cache: &mut DirCache) -> Result<Entry, Failure> {
+pub fn source(path: &TrustedPath, swept: &SweptDirs, cache: &mut DirCache) -> Result<Entry, Failure> {
     let (base, beneath, name) = split(path);
-    let dir = cached(Side::Source, path, (base, beneath), cache, |_| ())
+    let dir = cached(Side::Source, path, (base, beneath), cache, |dir| swept.sweep(dir))
         .map_err(|errno| Failure::new("open", &path.path, errno))?;
     Ok(Entry { dir, name })
 }
@@ -118,7 +118,7 @@ pub fn destination(
         Err(Errno::ENOENT) if rule.auto_create => {}
         Err(Errno::ENOENT) => {
             let reason = "there is no such directory (auto_create = yes makes it)";
-            let shown = if directory(path).is_empty() { b"/" } else { directory(path) };
+            let shown: &[u8] = if directory(path).is_empty() { b"/" } else { directory(path) };
             return Err(Failure::refused("open", shown, reason));
         }
         outcome => {
@@ -126,7 +126,7 @@ pub fn destination(
             return Ok(Destination { entry: Entry { dir, name }, made: Vec::new() });
         }
     }
-    let maker = Maker { path: &path.path, rule, swept };
+    let maker = Maker { path: PathRef::from(&path.path), rule, swept };
     for _ in 0..TRIES {
         match maker.make(base, beneath) {
             // Another process has made, or removed, one of the directories.
@@ -143,7 +143,7 @@ pub fn destination(
 /// Makes missing directories.
 struct Maker<'a> {
     /// Of the destination, for failures.
-    path: &'a [u8],
+    path: PathRef<'a>,
     rule: &'a Rule,
     swept: &'a SweptDirs,
 }

@@ -4,10 +4,10 @@
 //! Read from the bottom up:
 //!
 //! - what all files use: `entry` (a name in a directory), `control` and `failure`, `walk` (through a
-//!   tree by descriptors), `attributes`, `remove`;
-//! - copying: `data` (the bytes of one file), `copy` (one file, or a tree);
+//!   tree by descriptors), `attributes`, `rename_new`, `remove`;
+//! - copying: `data` (the bytes of one file), `copy` (one file, or a tree), `compare`;
 //! - the daemon's own directories: `private` (in which a copy is made), `replaced` (in which a replaced
-//!   tree waits), `sweep` (what a killed daemon left behind);
+//!   tree waits), `parked` (in which a moved tree is removed), `sweep` (what a killed daemon left behind);
 //! - from paths to descriptors: `locate`, with `dir_cache`;
 //! - one operation: `op_run` (its state), `install` (giving the destination's name to what is complete),
 //!   `rename` (moving within a filesystem) and `across` (to another one), with `after_move` (what
@@ -27,6 +27,7 @@
 mod across;
 mod after_move;
 mod attributes;
+mod compare;
 pub mod control;
 mod copy;
 mod data;
@@ -38,11 +39,13 @@ mod inode_locks;
 mod install;
 mod locate;
 mod op_run;
+mod parked;
 pub mod pool;
 mod private;
 mod relocate;
 mod remove;
 mod rename;
+mod rename_new;
 mod replaced;
 mod sweep;
 mod walk;

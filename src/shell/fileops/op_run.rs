@@ -3,7 +3,7 @@
 use super::attributes;
 use super::control::Control;
 use super::entry::Entry;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use super::inode_locks::InodeLocks;
 use super::sweep::SweptDirs;
 use crate::config::Rule;
@@ -51,14 +51,14 @@ impl<'a> OpRun<'a> {
 
     /// The path of the source.
     #[must_use]
-    pub fn source_path(&self) -> &'a [u8] {
-        &self.operation.source.path
+    pub fn source_path(&self) -> PathRef<'a> {
+        PathRef::from(&self.operation.source.path)
     }
 
     /// The path of the destination; empty when there is none.
     #[must_use]
-    pub fn target_path(&self) -> &'a [u8] {
-        self.operation.target.as_ref().map_or(b"", |target| &target.path)
+    pub fn target_path(&self) -> PathRef<'a> {
+        self.operation.target.as_ref().map_or(PathRef::from(b""), |target| PathRef::from(&target.path))
     }
 
     /// What the source is now.

@@ -5,7 +5,7 @@
 //! path inside its own, or around it. A thread is started when an operation finds none that waits, and
 //! waits on a condition variable when the queue is empty.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,8 +26,6 @@ const STACK_SIZE: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Pool {
     state: Arc<PoolState>,
-    /// Of the operations that were submitted, and have neither been withdrawn nor ended.
-    controls: HashMap<TaskId, Arc<Control>>,
 }
 
 #[derive(Debug)]
@@ -53,11 +51,18 @@ struct Queue {
     newest: u64,
     /// How many operations on directories have ended.
     trees: u64,
-    /// The operations that are being carried out, with their paths.
-    running: Vec<(TaskId, [Vec<u8>; 2])>,
+    /// The operations that are being carried out: no more than there are threads.
+    running: Vec<Running>,
     idle: usize,
     threads: usize,
     threads_max: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: TaskId,
+    paths: [Vec<u8>; 2],
+    control: Arc<Control>,
 }
 
 /// Source and destination.
@@ -79,7 +84,7 @@ fn overlap(one: Paths<'_>, other: Paths<'_>) -> bool {
 impl Queue {
     /// Takes the first operation that overlaps with none that runs and none that waits before it.
     fn pop(&mut self) -> Option<Waiting> {
-        let running = || self.running.iter().map(|(_, [source, target])| [&source[..], &target[..]]);
+        let running = || self.running.iter().map(|one| [&one.paths[0][..], &one.paths[1][..]]);
         let is_free = |index: &usize| {
             let own = paths(&self.waiting[*index].operation);
             let before = self.waiting.iter().take(*index).map(|one| paths(&one.operation));
@@ -87,8 +92,17 @@ impl Queue {
         };
         let index = (0..self.waiting.len()).find(is_free)?;
         let next = self.waiting.remove(index)?;
-        self.running.push((next.operation.task, paths(&next.operation).map(<[u8]>::to_vec)));
+        let control = Arc::clone(&next.control);
+        let paths = paths(&next.operation).map(<[u8]>::to_vec);
+        self.running.push(Running { task: next.operation.task, paths, control });
         Some(next)
+    }
+
+    /// Of an operation that waits or is being carried out.
+    fn control(&self, task: TaskId) -> Option<&Control> {
+        let running = self.running.iter().find(|one| one.task == task).map(|one| &one.control);
+        let waiting = || self.waiting.iter().find(|one| one.operation.task == task).map(|one| &one.control);
+        running.or_else(waiting).map(|control| &**control)
     }
 }
 
@@ -106,14 +120,13 @@ impl Pool {
             ended_event: EventFd::new()?,
             shared: Shared::default(),
         };
-        Ok(Self { state: Arc::new(state), controls: HashMap::new() })
+        Ok(Self { state: Arc::new(state) })
     }
 
     /// Queues an operation; at most `threads_max` threads work at once.
-    pub fn submit(&mut self, operation: Box<Operation>, threads_max: u32) {
+    pub fn submit(&self, operation: Box<Operation>, threads_max: u32) {
         let control = Arc::new(Control::default());
         let id = operation.task;
-        self.controls.insert(id, Arc::clone(&control));
         let (is_wanted, threads) = {
             let mut queue = lock(&self.state.queue);
             queue.newest += 1;
@@ -142,7 +155,7 @@ impl Pool {
     }
 
     /// Lets an operation fail because there is no thread, and none can be started.
-    fn fail(&mut self, id: TaskId, errno: Errno) {
+    fn fail(&self, id: TaskId, errno: Errno) {
         let text = Error::new("start a thread", b"", errno).to_string();
         if let Some(operation) = self.withdraw(id) {
             self.state.end(operation, OperationEnd::Failed(text));
@@ -150,10 +163,9 @@ impl Pool {
     }
 
     /// Takes back an operation that no thread has started. `None` if one has.
-    pub fn withdraw(&mut self, task: TaskId) -> Option<Box<Operation>> {
+    pub fn withdraw(&self, task: TaskId) -> Option<Box<Operation>> {
         let mut queue = lock(&self.state.queue);
         let index = queue.waiting.iter().position(|one| one.operation.task == task)?;
-        self.controls.remove(&task);
         let taken = queue.waiting.remove(index);
         // Another operation may have waited for this one.
         if queue.idle > 0 && !queue.waiting.is_empty() {
@@ -164,7 +176,7 @@ impl Pool {
 
     /// Asks an operation to end.
     pub fn abort(&self, task: TaskId) {
-        if let Some(control) = self.controls.get(&task) {
+        if let Some(control) = lock(&self.state.queue).control(task) {
             control.abort();
         }
     }
@@ -172,17 +184,13 @@ impl Pool {
     /// Bytes that were copied, and bytes in all.
     #[must_use]
     pub fn progress(&self, task: TaskId) -> Option<(u64, u64)> {
-        self.controls.get(&task).map(|control| control.progress())
+        lock(&self.state.queue).control(task).map(Control::progress)
     }
 
     /// The operations that have ended since the last call.
-    pub fn ended(&mut self) -> Vec<(Box<Operation>, OperationEnd)> {
+    pub fn ended(&self) -> Vec<(Box<Operation>, OperationEnd)> {
         self.state.ended_event.clear();
-        let ended = std::mem::take(&mut *lock(&self.state.ended));
-        for (operation, _) in &ended {
-            self.controls.remove(&operation.task);
-        }
-        ended
+        std::mem::take(&mut *lock(&self.state.ended))
     }
 }
 
@@ -210,7 +218,7 @@ impl PoolState {
     fn next(&self, before: Option<(TaskId, bool)>, cache: &mut DirCache) -> Option<Waiting> {
         let mut queue = lock(&self.queue);
         if let Some((id, is_dir)) = before {
-            queue.running.retain(|(task, _)| *task != id);
+            queue.running.retain(|one| one.task != id);
             queue.trees += u64::from(is_dir);
         }
         loop {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::attributes;
 use super::control::Control;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use super::remove;
 use crate::sys::dir::{self, FsType};
 use crate::sys::stat::{Stat, stat, stat_at};
@@ -25,6 +25,12 @@ pub const NEW: &CStr = c"rinotifyd.new";
 
 /// In a private directory: the folder for what is replaced, see `replaced`.
 pub const OLD: &CStr = c"rinotifyd.old";
+
+/// In a private directory: the folder for the source of a move, see `parked`. Nothing of it is missing.
+pub const SOURCE: &CStr = c"rinotifyd.source";
+
+/// In a private directory: what a user has changed while it was being removed. It is never removed.
+pub const KEPT: &CStr = c"rinotifyd.kept";
 
 /// How often a random name may be taken already, or the new directory be swept by another daemon before
 /// it is locked.
@@ -45,7 +51,7 @@ impl<'a> PrivateDir<'a> {
     /// # Errors
     ///
     /// As `mkdir(2)` and `open(2)`.
-    pub fn make(parent: BorrowedFd<'a>, path: &[u8]) -> Result<Self, Failure> {
+    pub fn make(parent: BorrowedFd<'a>, path: PathRef<'_>) -> Result<Self, Failure> {
         let private = Self::make_inheriting(parent, path)?;
         attributes::drop_access_lists(private.dir(), path)?;
         Ok(private)
@@ -56,7 +62,7 @@ impl<'a> PrivateDir<'a> {
     /// # Errors
     ///
     /// As [`PrivateDir::make`].
-    pub fn make_inheriting(parent: BorrowedFd<'a>, path: &[u8]) -> Result<Self, Failure> {
+    pub fn make_inheriting(parent: BorrowedFd<'a>, path: PathRef<'_>) -> Result<Self, Failure> {
         let failed = |op| move |errno| Failure::new(op, path, errno);
         for _ in 0..TRIES {
             let name = random_name();
@@ -126,10 +132,14 @@ pub fn clear(dir: BorrowedFd<'_>) -> Result<(), Failure> {
         match stat_at(dir, name) {
             Err(Errno::ENOENT) => {}
             Err(errno) => return Err(Failure::new("stat", name.to_bytes(), errno)),
-            Ok(found) => remove::remove(dir, name, found.kind, true, name.to_bytes(), &control)?,
+            Ok(found) => remove::remove(dir, name, found.kind, true, name.to_bytes().into(), &control)?,
         }
     }
-    Ok(())
+    match file::remove_dir(dir, SOURCE) {
+        // A source that is still in it stays.
+        Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(Failure::new("rmdir", SOURCE.to_bytes(), errno)),
+    }
 }
 
 /// Whether a directory belongs to the daemon's user and no other user can enter it.
@@ -160,7 +170,7 @@ mod tests {
     fn it_is_private_and_leaves_nothing() {
         let scratch = tempfile::tempdir().unwrap();
         let parent = File::open(scratch.path()).unwrap();
-        let private = PrivateDir::make(parent.as_fd(), b"").unwrap();
+        let private = PrivateDir::make(parent.as_fd(), b"".into()).unwrap();
         let found = leftovers(scratch.path());
         assert_eq!(found.len(), 1);
         assert_eq!(fs::metadata(&found[0]).unwrap().permissions().mode() & 0o777, 0o700);

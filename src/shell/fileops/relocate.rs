@@ -7,9 +7,9 @@
 use super::attributes;
 use super::entry::Entry;
 use super::failure::Failure;
-use super::install::rename_new;
 use super::op_run::OpRun;
 use super::private::PrivateDir;
+use super::rename_new::rename_new;
 use crate::sys::Errno;
 
 impl OpRun<'_> {
@@ -22,7 +22,7 @@ impl OpRun<'_> {
         let found = self.source(from)?;
         self.check_free(to, &found)?;
         let private = PrivateDir::make(to.dir(), self.target_path())?;
-        self.copy_into(from, &private)?;
+        self.copy_into(from, &private, false)?;
         self.install(&private, &found, to)?;
         self.sync_dir(to)
     }
@@ -38,12 +38,21 @@ impl OpRun<'_> {
             self.check_free(to, &found)?;
             self.rename_and_set(from, &found, to)
         } else {
-            rename_new(from.dir(), &from.name, to).map_err(|errno| self.failed_rename(errno))
+            rename_new(from.dir(), &from.name, to.borrowed())
+                .map_err(|errno| self.failed_rename(from, to, errno))
         };
         match renamed {
             Err(failure) if failure.is(Errno::EXDEV) => {
                 let found = self.source(from)?;
-                self.check_free(to, &found)?;
+                match self.check_free(to, &found) {
+                    Err(failure) if failure.is(Errno::EEXIST) => {
+                        if self.is_finished_copy(from, &found, to)? {
+                            return self.finish_move(from, &found, to);
+                        }
+                        return Err(failure);
+                    }
+                    outcome => outcome?,
+                }
                 self.move_across(from, &found, to)
             }
             outcome => outcome,

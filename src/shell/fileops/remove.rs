@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use super::control::Control;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use super::walk::{Walk, survey};
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::Kind;
@@ -24,7 +24,7 @@ pub fn remove(
     name: &CStr,
     kind: Kind,
     rec: bool,
-    path: &[u8],
+    path: PathRef<'_>,
     control: &Control,
 ) -> Result<(), Failure> {
     if kind != Kind::Directory {
@@ -57,7 +57,7 @@ pub fn remove(
 pub fn check_removable(
     dir: BorrowedFd<'_>,
     name: &CStr,
-    path: &[u8],
+    path: PathRef<'_>,
     control: &Control,
 ) -> Result<(), Failure> {
     survey(walk(dir, name, path, control)?, |_, _, _| Ok(None)).map(drop)
@@ -66,7 +66,7 @@ pub fn check_removable(
 fn walk<'a>(
     dir: BorrowedFd<'_>,
     name: &CStr,
-    path: &[u8],
+    path: PathRef<'_>,
     control: &'a Control,
 ) -> Result<Walk<'a>, Failure> {
     let top = match within(dir, name, Purpose::List) {

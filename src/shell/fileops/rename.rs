@@ -7,8 +7,8 @@ use super::after_move;
 use super::attributes;
 use super::entry::Entry;
 use super::failure::Failure;
-use super::install::rename_new;
 use super::op_run::OpRun;
+use super::rename_new::rename_new;
 use super::replaced::Replaced;
 use crate::sys::Errno;
 use crate::sys::file::{self, Existing};
@@ -58,12 +58,13 @@ impl OpRun<'_> {
             after_move::close(held, path)?;
         } else {
             attributes::set(self.rule, held.as_fd(), was, path)?;
+            attributes::check_descriptors(self.rule, held.as_fd(), was, self.verb, path)?;
         }
         let replaced = self.rename_held(from, held, was, to)?;
         if let Some(top) = tree
             && let Err(failure) = after_move::set_attributes(self, top, held.as_fd(), was)
         {
-            let _ = rename_new(to.dir(), &to.name, from);
+            let _ = rename_new(to.dir(), &to.name, from.borrowed());
             if let Some(replaced) = replaced {
                 replaced.put_back();
             }
@@ -88,7 +89,7 @@ impl OpRun<'_> {
         let existing = if self.rule.replace { Existing::Replace } else { Existing::Keep };
         let renamed = match existing {
             Existing::Replace => file::rename(from.dir(), &from.name, to.dir(), &to.name, existing),
-            _ => rename_new(from.dir(), &from.name, to),
+            _ => rename_new(from.dir(), &from.name, to.borrowed()),
         };
         let replaced = match renamed {
             Ok(()) => None,
@@ -96,11 +97,11 @@ impl OpRun<'_> {
                 let replaced = Replaced::set_aside(to.borrowed(), self.target_path())?;
                 if let Err(errno) = file::rename(from.dir(), &from.name, to.dir(), &to.name, existing) {
                     replaced.put_back();
-                    return Err(self.failed_rename(errno));
+                    return Err(self.failed_rename(from, to, errno));
                 }
                 Some(replaced)
             }
-            Err(errno) => return Err(self.failed_rename(errno)),
+            Err(errno) => return Err(self.failed_rename(from, to, errno)),
         };
         let is_it = stat_at(to.dir(), &to.name).is_ok_and(|now| now.id == was.id);
         let is_set = was.kind == Kind::Directory || attributes::is_set(self.rule, held.as_fd());

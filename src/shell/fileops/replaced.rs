@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::entry::EntryRef;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use super::private::{OLD, PrivateDir};
 use crate::sys::Errno;
 use crate::sys::dir::open_child;
@@ -29,7 +29,7 @@ impl<'a> Replaced<'a> {
     /// # Errors
     ///
     /// As `rename(2)`; nothing has changed then.
-    pub fn set_aside(entry: EntryRef<'a>, path: &[u8]) -> Result<Self, Failure> {
+    pub fn set_aside(entry: EntryRef<'a>, path: PathRef<'_>) -> Result<Self, Failure> {
         let private = PrivateDir::make(entry.dir, path)?;
         let failed = |op| move |errno| Failure::new(op, path, errno);
         file::make_dir(private.dir(), OLD, 0o700).map_err(failed("mkdir"))?;

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use super::control::Control;
-use super::private::{self, NEW, OLD, PrivateDir, is_private};
+use super::entry::EntryRef;
+use super::private::{self, NEW, OLD, PrivateDir, SOURCE, is_private};
+use super::rename_new::rename_new;
 use super::replaced;
 use super::walk::Walk;
 use crate::sys::dir::{self, LIST_BUFFER_SIZE};
@@ -69,28 +71,37 @@ fn remove_leftover(parent: BorrowedFd<'_>, name: &CStr) {
 /// Whether a directory has the owner and mode that a new one gets here. FAT gives the same to all.
 fn is_like_new(parent: BorrowedFd<'_>, found: &Stat) -> bool {
     let of = |stat: &Stat| (stat.uid, stat.mode & 0o777);
-    let new = PrivateDir::make_inheriting(parent, b"").ok().and_then(|new| stat(new.dir()).ok());
+    let new = PrivateDir::make_inheriting(parent, b"".into()).ok().and_then(|new| stat(new.dir()).ok());
     new.is_some_and(|new| of(&new) == of(found))
 }
 
-/// Renames back the directories that an operation was replacing when the daemon was killed.
+/// Renames back what an operation had taken the name of when the daemon was killed: directories that it was
+/// replacing, and the source of a move whose copy was not in place.
 fn put_back_all(parent: BorrowedFd<'_>, dir: BorrowedFd<'_>) {
-    let Ok(folder) = dir::open_child(dir, OLD) else { return };
+    for_each_in(dir, OLD, |folder, name| replaced::put_back(folder, name, parent));
+    for_each_in(dir, SOURCE, |folder, name| {
+        // If something else has its name, it stays.
+        let _ = rename_new(folder, name, EntryRef { dir: parent, name });
+    });
+}
+
+fn for_each_in(dir: BorrowedFd<'_>, folder: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr)) {
+    let Ok(folder) = dir::open_child(dir, folder) else { return };
     let control = Control::default();
     let Ok(listing) = dir::open_child(folder.as_fd(), c".") else { return };
-    let Ok(mut walk) = Walk::new(listing, "sweep", b"", &control) else { return };
+    let Ok(mut walk) = Walk::new(listing, "sweep", b"".into(), &control) else { return };
     while let Ok(Some(entry)) = walk.next_entry() {
-        replaced::put_back(folder.as_fd(), &entry.name, parent);
+        act(folder.as_fd(), &entry.name);
     }
 }
 
 fn holds_only_ours(dir: &OwnedFd) -> bool {
     let control = Control::default();
     let Ok(dir) = dir.try_clone() else { return false };
-    let Ok(mut walk) = Walk::new(dir, "sweep", b"", &control) else { return false };
+    let Ok(mut walk) = Walk::new(dir, "sweep", b"".into(), &control) else { return false };
     loop {
         match walk.next_entry() {
-            Ok(Some(entry)) if *entry.name == *NEW || *entry.name == *OLD => {}
+            Ok(Some(entry)) if [NEW, OLD, SOURCE].contains(&&*entry.name) => {}
             Ok(None) => return true,
             _ => return false,
         }
@@ -121,7 +132,7 @@ mod tests {
         let unrelated = make("unrelated", "rinotifyd.new", 0o700);
         let parent = File::open(scratch.path()).unwrap();
         let swept = SweptDirs::default();
-        let locked = PrivateDir::make(parent.as_fd(), b"").unwrap();
+        let locked = PrivateDir::make(parent.as_fd(), b"".into()).unwrap();
         swept.sweep(parent.as_fd());
         assert!(!left.exists());
         assert!(open.exists() && other.exists() && unrelated.exists());

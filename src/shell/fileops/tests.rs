@@ -16,13 +16,13 @@ use super::control::Control;
 use super::dir_cache::DirCache;
 use super::execute::carry_out;
 use super::op_run::Shared;
-use super::{after_move, locate};
 use crate::config::{FileAction, Rule};
 use crate::engine::TaskId;
 use crate::engine::message::{Operation, OperationDone, OperationEnd, TrustedPath};
 use crate::sys::xattr;
 
 mod doubtful;
+mod trees;
 
 /// A source and a destination directory, on the same filesystem or on two.
 struct TwoDirs {
@@ -583,31 +583,4 @@ fn an_operation_that_is_told_to_end_leaves_all_as_it_was() {
         assert!(dirs.from(name).exists() && !dirs.to("to").exists());
     }
     check_planted(&dirs.from("t"));
-}
-
-#[test]
-fn only_the_tree_that_was_copied_is_removed() {
-    let dirs = TwoDirs::new();
-    let entry = |dir: &tempfile::TempDir| {
-        locate::source(&trusted_path(dir.path(), "t"), &mut DirCache::default()).unwrap()
-    };
-    for dir in [&dirs.from, &dirs.to] {
-        plant(&dir.path().join("t"));
-    }
-    let id = |dir: &tempfile::TempDir| crate::sys::stat::stat_at(entry(dir).dir(), c"t").unwrap().id;
-    let remove = |id| {
-        let control = Control::default();
-        after_move::remove_copied(&entry(&dirs.from), id, &entry(&dirs.to), false, b"t", &control)
-    };
-    let text = remove(id(&dirs.to)).unwrap_err().to_string();
-    assert_eq!(text, "delete \"t\": it was replaced meanwhile");
-    check_planted(&dirs.from("t"));
-    fs::write(dirs.from("t/sub/new"), "new").unwrap();
-    fs::write(dirs.from("t/sub/file"), "changed").unwrap();
-    fs::write(dirs.to("t/sub/file"), "other size").unwrap();
-    let text = remove(id(&dirs.from)).unwrap_err().to_string();
-    assert!(text.ends_with("and stays"), "{text}");
-    assert_eq!(fs::read_to_string(dirs.from("t/sub/new")).unwrap(), "new");
-    assert_eq!(fs::read_to_string(dirs.from("t/sub/file")).unwrap(), "changed");
-    assert!(!dirs.from("t/fifo").exists());
 }

@@ -4,12 +4,11 @@
 //! The way down is a [`Chain`] of open directories. Only the last few stay open. A higher one is opened
 //! again through `..`, and must be the same inode as before, or the walk ends.
 
-use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::control::Control;
-use super::failure::Failure;
+use super::failure::{Failure, PathRef};
 use crate::sys::dir::{self, LIST_BUFFER_SIZE};
 use crate::sys::resolve::{Purpose, within};
 use crate::sys::stat::{FileId, Kind, Stat, stat};
@@ -111,18 +110,62 @@ pub struct DirEntry {
     pub kind: Kind,
 }
 
+/// The names that were listed and are still to come, of all directories on the way down. They are packed,
+/// the next one last: the name, one byte for its kind, two for its length.
+#[derive(Debug, Default)]
+struct Pending(Vec<u8>);
+
+/// The kinds, each at the number that stands for it.
+const KINDS: [Kind; 5] = [Kind::Directory, Kind::File, Kind::Symlink, Kind::Fifo, Kind::Other];
+
+impl Pending {
+    fn push(&mut self, name: &[u8], kind: Kind) {
+        // A name has at most 255 bytes on Linux. Of a longer one no process could open the file.
+        let Ok(len) = u16::try_from(name.len()) else { return };
+        let kind = KINDS.iter().position(|one| *one == kind).unwrap_or_default();
+        self.0.extend_from_slice(name);
+        self.0.push(u8::try_from(kind).unwrap_or_default());
+        self.0.extend_from_slice(&len.to_ne_bytes());
+    }
+
+    fn pop(&mut self) -> Option<DirEntry> {
+        let (rest, tail) = self.0.split_last_chunk::<3>()?;
+        let start = rest.len().checked_sub(usize::from(u16::from_ne_bytes([tail[1], tail[2]])))?;
+        let kind = *KINDS.get(usize::from(tail[0]))?;
+        // Names come from the kernel and hold no NUL.
+        let name = CString::new(&rest[start..]).unwrap_or_default();
+        self.0.truncate(start);
+        Some(DirEntry { name, kind })
+    }
+}
+
+/// Beyond so many bytes of pending names, directories are listed in small pieces, so that memory does not
+/// grow by a whole buffer with every level.
+const PENDING_MAX: usize = 64 * 1024;
+
+/// A small piece of a listing; 280 bytes suffice for any name (`dir::list`).
+const SMALL_BUFFER_SIZE: usize = 1024;
+
 /// A walk through a tree: [`Walk::next_entry`] until there is nothing more in a directory, then
 /// [`Walk::ascend`]; the caller decides where to [`Walk::descend`].
 pub struct Walk<'a> {
     op: &'static str,
     control: &'a Control,
     chain: Chain,
-    /// What was listed of each directory and is still to come.
-    listed: Vec<VecDeque<DirEntry>>,
+    levels: Vec<Level>,
+    pending: Pending,
     buffer: Vec<u8>,
-    /// Path of the directory the walk is in, and where the path of each on the way ends.
+    /// The path of the directory that the walk is in.
     path: Vec<u8>,
-    ends: Vec<usize>,
+}
+
+/// One directory on the way down.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    /// Where the path of the directory above ends.
+    path_end: usize,
+    /// Where its own pending names begin.
+    pending_start: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -131,13 +174,19 @@ impl<'a> Walk<'a> {
     /// # Errors
     ///
     /// As `stat(2)`.
-    pub fn new(top: OwnedFd, op: &'static str, path: &[u8], control: &'a Control) -> Result<Self, Failure> {
+    pub fn new(
+        top: OwnedFd,
+        op: &'static str,
+        path: PathRef<'_>,
+        control: &'a Control,
+    ) -> Result<Self, Failure> {
         let chain = Chain::new(top).map_err(|errno| Failure::new(op, path, errno))?;
-        let (listed, buffer, ends) = (vec![VecDeque::new()], vec![0; LIST_BUFFER_SIZE], Vec::new());
-        Ok(Self { op, control, chain, listed, buffer, path: path.to_vec(), ends })
+        let levels = vec![Level { path_end: 0, pending_start: 0 }];
+        let buffer = vec![0; LIST_BUFFER_SIZE];
+        Ok(Self { op, control, chain, levels, pending: Pending::default(), buffer, path: path.to_vec() })
     }
 
-    /// The directory the walk is in.
+    /// The directory that the walk is in.
     #[must_use]
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.chain.last()
@@ -149,13 +198,13 @@ impl<'a> Walk<'a> {
         self.chain.depth()
     }
 
-    /// Which directory the walk is in.
+    /// The identity of the directory that the walk is in.
     #[must_use]
     pub fn dir_id(&self) -> Option<FileId> {
         self.chain.last_id()
     }
 
-    /// The path of the directory the walk is in.
+    /// The path of the directory that the walk is in.
     #[must_use]
     pub fn dir_path(&self) -> &[u8] {
         &self.path
@@ -163,8 +212,8 @@ impl<'a> Walk<'a> {
 
     /// The path of a name in it.
     #[must_use]
-    pub fn path_of(&self, name: &CStr) -> Vec<u8> {
-        [&self.path, b"/".as_slice(), name.to_bytes()].concat()
+    pub fn path_of<'p>(&'p self, name: &'p CStr) -> PathRef<'p> {
+        PathRef::in_dir(&self.path, name)
     }
 
     /// The next name in this directory, in no order; `None` when there is none left.
@@ -173,22 +222,23 @@ impl<'a> Walk<'a> {
     ///
     /// As `getdents(2)`; [`super::failure::Why::Aborted`].
     pub fn next_entry(&mut self) -> Result<Option<DirEntry>, Failure> {
-        self.control.check(self.op, &self.path)?;
-        let Self { chain, listed, buffer, .. } = self;
-        let Some(waiting) = listed.last_mut() else { return Ok(None) };
-        if waiting.is_empty() {
-            let outcome = dir::list_some(chain.last(), buffer, |name, kind| {
-                // Names come from the kernel and hold no NUL.
-                waiting.push_back(DirEntry { name: CString::new(name).unwrap_or_default(), kind });
+        loop {
+            self.control.check(self.op, &self.path)?;
+            let Self { chain, levels, pending, buffer, .. } = self;
+            if levels.last().is_some_and(|level| pending.0.len() > level.pending_start) {
+                return Ok(pending.pop());
+            }
+            let size = if pending.0.len() > PENDING_MAX { SMALL_BUFFER_SIZE } else { LIST_BUFFER_SIZE };
+            let outcome = dir::list_some(chain.last(), &mut buffer[..size], |name, kind| {
+                pending.push(name, kind);
             });
-            // A buffer may hold nothing but `.` and `..`.
+            // A piece may hold nothing but `.` and `..`.
             match outcome {
-                Ok(true) if waiting.is_empty() => return self.next_entry(),
-                Ok(_) => {}
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
                 Err(errno) => return Err(self.failed("list", errno)),
             }
         }
-        Ok(self.listed.last_mut().and_then(VecDeque::pop_front))
     }
 
     /// Goes into a directory.
@@ -207,8 +257,7 @@ impl<'a> Walk<'a> {
             }
             Err(errno) => return Err(Failure::new("open", self.path_of(name), errno)),
         }
-        self.listed.push(VecDeque::new());
-        self.ends.push(self.path.len());
+        self.levels.push(Level { path_end: self.path.len(), pending_start: self.pending.0.len() });
         self.path.push(b'/');
         self.path.extend_from_slice(name.to_bytes());
         Ok(())
@@ -229,14 +278,16 @@ impl<'a> Walk<'a> {
             }
             Err(errno) => return Err(self.failed("open", errno)),
         }
-        self.listed.pop();
-        let end = self.ends.pop().unwrap_or_default();
-        let name = CString::new(&self.path[end + 1..]).unwrap_or_default();
-        self.path.truncate(end);
+        let Some(level) = self.levels.pop() else { return Ok(None) };
+        // The caller may have left the directory before its end.
+        self.pending.0.truncate(level.pending_start);
+        let name = self.path.get(level.path_end + 1..).unwrap_or_default();
+        let name = CString::new(name).unwrap_or_default();
+        self.path.truncate(level.path_end);
         Ok(Some(name))
     }
 
-    /// Begins this directory's listing anew.
+    /// Lists this directory from its beginning again.
     ///
     /// # Errors
     ///
@@ -267,7 +318,7 @@ pub struct TreeTotals {
 /// What `check` says; mount points; what cannot be listed.
 pub fn survey(
     mut walk: Walk<'_>,
-    mut check: impl FnMut(&DirEntry, BorrowedFd<'_>, &[u8]) -> Result<Option<Stat>, Failure>,
+    mut check: impl FnMut(&DirEntry, BorrowedFd<'_>, PathRef<'_>) -> Result<Option<Stat>, Failure>,
 ) -> Result<TreeTotals, Failure> {
     let mut totals = TreeTotals::default();
     loop {
@@ -278,7 +329,7 @@ pub fn survey(
                 continue;
             }
             let path = walk.path_of(&entry.name);
-            if let Some(found) = check(&entry, walk.dir(), &path)?
+            if let Some(found) = check(&entry, walk.dir(), path)?
                 && found.kind == Kind::File
             {
                 // The sum can overflow: a sparse file may claim any size.
@@ -306,10 +357,10 @@ mod tests {
     fn names(top: &Path) -> Result<BTreeSet<String>, Failure> {
         let control = Control::default();
         let mut found = BTreeSet::new();
-        let mut walk = Walk::new(open(top), "walk", b"", &control)?;
+        let mut walk = Walk::new(open(top), "walk", b"".into(), &control)?;
         loop {
             while let Some(entry) = walk.next_entry()? {
-                found.insert(String::from_utf8(walk.path_of(&entry.name)).unwrap());
+                found.insert(String::from_utf8(walk.path_of(&entry.name).to_vec()).unwrap());
                 if entry.kind == Kind::Directory {
                     walk.descend(&entry.name)?;
                 }
@@ -354,13 +405,38 @@ mod tests {
     }
 
     #[test]
+    fn names_that_wait_take_little_memory_at_any_depth() {
+        const DEPTH: usize = 40;
+        let scratch = tempfile::tempdir().unwrap();
+        let mut at = scratch.path().to_owned();
+        for _ in 0..DEPTH {
+            for number in 0..100 {
+                fs::write(at.join(format!("{number:0100}")), "").unwrap();
+            }
+            at.push("d");
+            fs::create_dir(&at).unwrap();
+        }
+        let control = Control::default();
+        let mut walk = Walk::new(open(scratch.path()), "walk", b"".into(), &control).unwrap();
+        // Down, with as much waiting in each directory as can be.
+        for _ in 0..DEPTH {
+            while walk.next_entry().unwrap().is_some_and(|entry| entry.kind != Kind::Directory) {}
+            walk.rewind().unwrap();
+            walk.next_entry().unwrap();
+            walk.descend(c"d").unwrap();
+        }
+        let size = walk.pending.0.len();
+        assert!(size < PENDING_MAX + LIST_BUFFER_SIZE + DEPTH * SMALL_BUFFER_SIZE, "{size} bytes");
+    }
+
+    #[test]
     fn a_tree_that_is_rearranged_above_ends_the_walk() {
         let scratch = tempfile::tempdir().unwrap();
         let deep = ["d"; OPEN_MAX + 2].join("/");
         fs::create_dir_all(scratch.path().join(&deep)).unwrap();
         fs::create_dir(scratch.path().join("elsewhere")).unwrap();
         let control = Control::default();
-        let mut walk = Walk::new(open(scratch.path()), "walk", b"", &control).unwrap();
+        let mut walk = Walk::new(open(scratch.path()), "walk", b"".into(), &control).unwrap();
         for _ in 0..OPEN_MAX + 2 {
             walk.descend(c"d").unwrap();
         }
@@ -381,13 +457,15 @@ mod tests {
         fs::write(scratch.path().join("d/a"), "12345").unwrap();
         fs::write(scratch.path().join("b"), "1").unwrap();
         let control = Control::default();
-        let walk = || Walk::new(open(scratch.path()), "walk", b"", &control).unwrap();
+        let walk = || Walk::new(open(scratch.path()), "walk", b"".into(), &control).unwrap();
         let totals =
             survey(walk(), |entry, dir, _| Ok(Some(crate::sys::stat::stat_at(dir, &entry.name).unwrap())));
         assert_eq!(totals, Ok(TreeTotals { entries: 3, bytes: 6 }));
         let refused = Failure::refused("walk", b"/d/a", "no");
-        let outcome =
-            survey(walk(), |_, _, path| if path == b"/d/a" { Err(refused.clone()) } else { Ok(None) });
+        let outcome = survey(
+            walk(),
+            |_, _, path| if path.to_vec() == b"/d/a" { Err(refused.clone()) } else { Ok(None) },
+        );
         assert_eq!(outcome, Err(refused.clone()));
         control.abort();
         assert!(survey(walk(), |_, _, _| Ok(None)).is_err());

@@ -126,9 +126,44 @@ fn set_id_bits_are_not_given_back() {
     let dir = File::open(dirs.from.path()).unwrap();
     let held = crate::sys::file::hold(dir.as_fd(), c"f").unwrap();
     let was = crate::sys::stat::stat(held.as_fd()).unwrap();
-    attributes::set(&Rule { uid: Some(0), ..rule(FileAction::Move) }, held.as_fd(), &was, b"f").unwrap();
+    attributes::set(&Rule { uid: Some(0), ..rule(FileAction::Move) }, held.as_fd(), &was, b"f".into())
+        .unwrap();
     attributes::restore(held.as_fd(), &was);
     assert_eq!((fs::metadata(dirs.from("f")).unwrap().uid(), mode(&dirs.from("f"))), (1234, 0o755));
+}
+
+#[test]
+fn a_descriptor_of_the_former_owner_writes_to_nothing_of_the_new_one() {
+    if !is_root() {
+        return eprintln!("not root: owners cannot be tested");
+    }
+    let dirs = TwoDirs::new();
+    fs::create_dir_all(dirs.from("t/sub")).unwrap();
+    for (name, inner) in [("f", "f"), ("t", "t/sub/f")] {
+        let writing = File::create(dirs.from(inner)).unwrap();
+        let giving = || Rule { uid: Some(99), ..rule(FileAction::Move) };
+        dirs.fails(giving(), name, name, "a process has it open for writing");
+        assert!(dirs.from(inner).exists() && !dirs.to(name).exists());
+        assert_eq!(fs::metadata(dirs.from(name)).unwrap().uid(), 0);
+        drop(writing);
+        dirs.run(giving(), name, name).unwrap();
+        assert_eq!(fs::metadata(dirs.to(inner)).unwrap().uid(), 99);
+    }
+}
+
+#[test]
+fn a_failure_names_the_side_that_failed() {
+    for dirs in [TwoDirs::new(), TwoDirs::across()] {
+        let long = "n".repeat(256);
+        let of = |dir: &tempfile::TempDir, name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        for action in BOTH {
+            dirs.fails(rule(action), "f", "g", &format!("\"{}\": ENOENT", of(&dirs.from, "f")));
+            fs::write(dirs.from("f"), "x").unwrap();
+            let expected = format!("{}\": ENAMETOOLONG", of(&dirs.to, &long));
+            dirs.fails(rule(action), "f", &long, &expected);
+            fs::remove_file(dirs.from("f")).unwrap();
+        }
+    }
 }
 
 /// One thread, two operations: the destination's directory is replaced in between.
