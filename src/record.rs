@@ -61,7 +61,7 @@ pub struct Record {
     pub message: String,
     /// `key=value` pairs.
     pub fields: Vec<(&'static str, Vec<u8>)>,
-    /// Somebody asked for it: it is logged whatever the level is.
+    /// A user asked for it: it is logged whatever the level is.
     pub asked_for: bool,
 }
 

@@ -109,7 +109,7 @@ fn quoted_part(text: &[u8], start: usize, word: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// Names that somebody may take a placeholder for, as the log and the environment have them.
+/// Names that a user may take for a placeholder, as the log and the environment have them.
 const GUESSES: [(&str, &str); 8] = [
     ("path", "pathname"),
     ("file", "filename"),

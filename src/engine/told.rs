@@ -22,7 +22,7 @@ pub struct Told<'a> {
     pub src: Option<(NodeId, &'a [u8])>,
 }
 
-/// A file that somebody listens for: a repair has to look whether it is still there.
+/// A file for which something waits: a repair has to look whether it is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwaitedFile {
     /// The directory it is in.

@@ -17,7 +17,7 @@ use crate::quote::{Quoted, plain};
 use crate::record::{Level, LogLevels};
 use crate::types::{Millis, Wd};
 
-/// A task may be decided on in several steps, but not for ever.
+/// A task may be decided on in several steps, but not in more than these.
 const STEPS_MAX: usize = 1_000;
 
 /// What is asked about.

@@ -29,7 +29,7 @@ use crate::types::ExitStatus;
 /// Pipes of ended tasks that stay open for grandchildren; the oldest gives way.
 const ORPHANS_MAX: usize = 64;
 
-/// Read from one pipe in one turn, so that a child that only writes starves nobody.
+/// Read from one pipe in one turn, so that a child that only writes does not hold up the others.
 const READ_SIZE: usize = 64 * 1024;
 
 /// Where programs are looked for when the environment does not say: as `execvp(3)`.
@@ -267,8 +267,8 @@ impl Children {
             let pid = process::ended().ok().flatten()?;
             let child = self.children.remove(&pid);
             if child.is_some_and(|child| self.doomed.remove(&child)) {
-                // Its own children were told to end as well; what ignores that has nobody left to
-                // wait for it. ESRCH: there is nothing left.
+                // Its own children were told to end as well; no process is left that would wait for
+                // one that ignores it. ESRCH: there is nothing left.
                 let _ = process::signal_group(pid, Sig::Kill);
             }
             let status = process::reap(pid).ok().flatten()?;

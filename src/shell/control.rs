@@ -1,9 +1,9 @@
 //! The control socket: where `rinotifyctl` asks.
 //!
-//! A connection is one request, a line of words, and one answer, rows (see [`crate::rows`]) of which
-//! the last is `ok` or `refused`. Nobody who connects can make the daemon wait or grow: there are at
-//! most [`CLIENTS_MAX`] of them, each with a request of [`REQUEST_LEN_MAX`] bytes at most, one piece
-//! of an answer in memory, and a deadline. Only root and the daemon's own user are answered.
+//! A connection is one request, a line of words, and one reply, rows (see [`crate::rows`]) of which
+//! the last is `ok` or `refused`. A client cannot make the daemon wait or grow: there are at
+//! most [`CLIENTS_MAX`] clients, each with a request of [`REQUEST_LEN_MAX`] bytes at most, one piece
+//! of a reply in memory, and a deadline. Only root and the daemon's own user get replies.
 //!
 //! The socket's name is guarded by a lock on the file beside it, so that a name which a killed
 //! daemon left behind can be taken over without two daemons taking it from each other.
@@ -32,7 +32,7 @@ pub const REQUEST_LEN_MAX: usize = 1024;
 /// A request must be there after so long, and an answer must get on in so long.
 const PATIENCE_MS: Millis = 5_000;
 
-/// Nobody is let in for so long after descriptors have run out.
+/// No client is let in for so long after descriptors have run out.
 const PAUSE_MS: Millis = 1_000;
 
 /// Made with the daemon's first socket in it, if root runs it.
@@ -92,10 +92,10 @@ pub struct Control {
     listener: UnixListener,
     token: Token,
     path: PathBuf,
-    /// Device and inode of the name, which may be somebody else's by now.
+    /// Device and inode of the name, which may be another program's by now.
     id: (u64, u64),
     clients: Vec<Client>,
-    /// Nobody is let in before this.
+    /// No client is let in before this.
     resume_at: Option<Millis>,
     next_key: u32,
     _lock: PidFile,
@@ -123,8 +123,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. What has the name is left alone, unless it is a socket that nobody listens
-    /// on.
+    /// See [`OpenError`]. What has the name is left alone, unless it is a socket on which no program
+    /// listens.
     pub fn open(reactor: &mut Reactor, path: &Path, about: &[u8]) -> Result<Self, OpenError> {
         if path.parent() == Some(Path::new(RUN_DIR)) && user::is_root() {
             make_run_dir();
@@ -198,7 +198,7 @@ impl Control {
             return;
         }
         if let Some(why) = refusal {
-            // Best effort: whoever does not get it sees the connection closed.
+            // Best effort: a client that does not get it sees the connection closed.
             let _ = (&stream).write(&last_row(&ReplyEnd::Refused(why.to_owned())));
             return;
         }
@@ -216,7 +216,7 @@ impl Control {
         }
     }
 
-    /// Without descriptors, who wants to connect stays there, and epoll would say so for ever.
+    /// Without descriptors, a connection stays in the queue, and epoll would report it again and again.
     fn pause(&mut self, reactor: &Reactor, error: &io::Error, now: Millis) {
         let passing = [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ConnectionAborted];
         if !passing.contains(&error.kind()) && reactor.pause(&self.listener).is_ok() {
@@ -312,7 +312,7 @@ impl Control {
 }
 
 impl Drop for Control {
-    /// Takes the name away, unless it is somebody else's by now. The lock goes after it.
+    /// Takes the name away, unless it is another program's by now. The lock goes after it.
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|id| id == self.id) {
             let _ = fs::remove_file(&self.path);
@@ -337,7 +337,7 @@ fn lock_path(path: &Path) -> PathBuf {
     path.into()
 }
 
-/// Whoever may come, the socket in it has a mode of its own. What goes wrong shows with the socket.
+/// All users may enter it: the socket in it has a mode of its own. What goes wrong shows with the socket.
 fn make_run_dir() {
     if fs::DirBuilder::new().mode(0o755).create(RUN_DIR).is_ok() {
         // The umask may have taken something from the mode.
@@ -345,7 +345,7 @@ fn make_run_dir() {
     }
 }
 
-/// Removes a socket that nobody listens on. The caller has the lock.
+/// Removes a socket on which no program listens. The caller has the lock.
 fn make_room(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -40,7 +40,7 @@ enum Stream {
     Open,
     /// It has no room; epoll reports when it has.
     Full,
-    /// It fails. Every flush tries again, but epoll is not asked: it would report the stream for ever.
+    /// It fails. Every flush tries again, but epoll is not asked: it would report the stream again and again.
     Broken(Errno),
 }
 

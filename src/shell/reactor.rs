@@ -27,9 +27,9 @@ pub enum Source {
     Log,
     /// File operations have ended.
     Operations,
-    /// Somebody connects to the control socket.
+    /// A client connects to the control socket.
     Control,
-    /// Somebody who has connected; the number is the control socket's.
+    /// A client; the number is the control socket's.
     Client(u32),
     /// A child's output; the number is the children's.
     Output(u32),

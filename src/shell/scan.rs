@@ -1,12 +1,12 @@
 //! Carries out [`Effect::Scan`](crate::engine::Effect::Scan): watches directories and lists them.
 //!
-//! The directory that is watched is the one that is listed, however fast somebody renames: it is
+//! The directory that is watched is the one that is listed, however fast another process renames: it is
 //! opened beneath its parent and without following links, watched through that descriptor and listed
 //! through the same. The parent is known by its watch: asking for a watch on an inode that
 //! has one gives the same number again (`inotify_add_watch(2)`).
 //!
 //! Where only subdirectories matter, a directory is watched by its name in the parent, and not even
-//! opened when its link count says that it has none: that takes half as long. Somebody may rename
+//! opened when its link count says that it has none: that takes half as long. Another process may rename
 //! in between, but the parent is watched: an event says so before the look is over, and then the engine
 //! looks again.
 
@@ -76,8 +76,8 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// Watches and lists directories, some of which may be the working directory afterwards. Whoever
-    /// was changing the names of some of them has told of it when this returns.
+    /// Watches and lists directories, some of which may be the working directory afterwards. When this
+    /// returns, each process that was changing the name of one of them has queued its events.
     pub fn scan(&mut self, watches: &dyn Watches, scan: &Scan) -> Vec<Result<Seen, ScanError>> {
         let parent = match self.parent(watches, scan) {
             Ok(parent) => parent,
@@ -140,7 +140,7 @@ impl Scanner {
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
         let entries = self.list(fd, item).map_err(|errno| {
             if !item.replace {
-                // Nobody will know of this watch; EINVAL when the directory is gone already.
+                // The engine will not know of this watch; EINVAL when the directory is gone already.
                 let _ = watches.unwatch(wd);
             }
             failed("list", &path(), errno)

@@ -40,7 +40,7 @@ pub struct Workers {
     buffer: Vec<u8>,
     /// A few, so that a search is as good as a table.
     running: Vec<Pipes>,
-    /// Those with lines that nobody has tried to write.
+    /// Those with lines that were not tried to be written yet.
     fresh: Vec<WorkerId>,
 }
 
@@ -114,7 +114,7 @@ impl Workers {
         if start.ack {
             let (read, write) = children.make_pipe(reactor, process::pipe).map_err(failed)?;
             let pipe = File::from(read);
-            // A place in epoll first: without it nobody would hear the answers.
+            // A place in epoll first: without it the answers would not be read.
             let token = reactor.add(&pipe, Source::Answers(start.id), Interest::READ);
             let token = token.map_err(|errno| start_error("epoll_ctl", errno))?;
             answers = Some(Answers { pipe, token, lines: Lines::default() });
@@ -167,7 +167,7 @@ impl Workers {
         }
     }
 
-    /// Whether a worker was given something that nobody has tried to write.
+    /// Whether a worker was given something that was not tried to be written yet.
     #[must_use]
     pub fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
@@ -191,7 +191,7 @@ impl Workers {
                 return Some(Flushed::Closed);
             }
             Ok(_) if !full && input.closing => match process::read_end(&input.pipe) {
-                // Only to be asked what nobody has read.
+                // Only to be asked what was not read.
                 Ok(read) if input.sent.is_some() => input.pipe = File::from(read),
                 _ => pipes.input = None,
             },

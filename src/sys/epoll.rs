@@ -47,7 +47,7 @@ pub struct Ready {
     /// The token of [`Epoll::add`].
     pub token: u64,
     /// Reading will not block. Also true for every hang-up and error: the caller reads, learns which, and
-    /// removes the descriptor; otherwise it would be reported for ever.
+    /// removes the descriptor; otherwise it would be reported again and again.
     pub readable: bool,
     /// Writing will not block, or will fail at once.
     pub writable: bool,

@@ -188,8 +188,8 @@ impl Shell {
             return;
         }
         let Some(program) = self.programs.running.get(&id).filter(|program| program.ack) else { return };
-        // Not what it has, which would be an answer: what it had, what nobody has, and what it has, but as
-        // one would say it who does not know the whole word.
+        // Not what it has, which would be an answer: what it had, what no program has, and what it has, but
+        // without the token.
         let twice = program.answered.iter().rev().find(|word| !program.has(word)).cloned();
         let forged = program.taken.first().map(|word| task_of(word));
         let line = match (twice, forged) {

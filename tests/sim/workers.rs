@@ -136,7 +136,7 @@ fn check(play: &Play) {
                         story.finished += usize::from(message == "task finished");
                         assert!(
                             !play.ack || story.finished <= story.answered,
-                            "task {id} has finished by an answer that nobody gave"
+                            "task {id} has finished without an answer"
                         );
                     }
                     "task runs again: its worker has ended" => {

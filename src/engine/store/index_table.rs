@@ -18,8 +18,8 @@ const EMPTY: u32 = u32::MAX;
 /// The first allocation. A power of two, as every capacity is.
 const CAPACITY_MIN: usize = 8;
 
-/// A secret for hashing. File names are chosen by whoever may write to a watched directory; who does
-/// not know the seed cannot choose names that collide.
+/// A secret for hashing. Any user who may write to a watched directory chooses file names; without the
+/// seed, a user cannot choose names that collide.
 ///
 /// The hash is std's SipHash-1-3 with a 128-bit key.
 #[derive(Clone, Debug, Default)]

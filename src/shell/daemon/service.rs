@@ -97,7 +97,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Somebody connects.
+    /// A client connects.
     pub(super) fn accept_client(&mut self) {
         if let Some(control) = &mut self.service.control {
             control.accept(&mut self.reactor, clock::now());
@@ -171,7 +171,7 @@ impl Daemon<'_> {
     ///
     /// # Errors
     ///
-    /// The errors in it, for whoever asked; the log has them already.
+    /// The errors in it, for the client that asked; the log has them already.
     pub(super) fn reload(&mut self) -> Result<(), String> {
         if self.engine.is_stopping() {
             let why = "not reloading: shutdown is in progress".to_owned();

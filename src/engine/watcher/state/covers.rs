@@ -293,7 +293,7 @@ impl Covers {
 
 /// Which last components of watch paths are there and are directories, by the directory around them.
 ///
-/// The entry of a directory is right as long as its cover is: whoever gives a node another cover
+/// The entry of a directory is right as long as its cover is: code that gives a node another cover
 /// drops the entry with [`FoundNames::forget`].
 #[derive(Debug, Default)]
 pub struct FoundNames(HashMap<NodeId, BTreeSet<Box<[u8]>>>);
