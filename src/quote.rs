@@ -3,8 +3,8 @@
 //! A user who may choose a name may wish the reader ill: a newline would forge a log line, an escape
 //! sequence would drive the terminal, a bidirectional control would show another name than the one on
 //! disk, and of two names that differ in a character without width one would pass for the other. So
-//! these characters are shown as `\n`, `\xHH`, and so is what is not UTF-8. [`is_unsafe`] is the one
-//! rule about which they are; all that the daemon and its client write follows it.
+//! these characters are shown as `\n` or `\xHH`, as are bytes that are not UTF-8. [`is_unsafe`] is the one
+//! rule that says which characters are unsafe. All output of the daemon and of its client follows it.
 
 use std::fmt::{self, Write};
 
@@ -107,10 +107,9 @@ fn escape_byte(out: &mut String, byte: u8) {
     let _ = write!(out, "\\x{byte:02x}");
 }
 
-/// Characters that act, or hide, instead of being seen: controls (C0, DEL, C1), line and paragraph
-/// separators, format characters with the bidirectional controls among them, and all else that is
-/// ignored where it is not supported, such as characters without width, fillers, variation selectors
-/// and tags. (Unicode 16: Cc, Zl, Zp, Cf, Default_Ignorable_Code_Point.)
+/// Characters that have an effect or no width instead of a shape: controls (C0, DEL, C1), line and
+/// paragraph separators, format characters with the bidirectional controls, and all others that are
+/// ignorable by default, such as fillers, variation selectors and tags. (Unicode 16: Cc, Zl, Zp, Cf, Default_Ignorable_Code_Point.)
 #[must_use]
 pub const fn is_unsafe(char: char) -> bool {
     if char.is_ascii() {

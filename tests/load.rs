@@ -1,5 +1,5 @@
-//! Large configurations, right ones and wrong ones. Each takes well under a second where the cost grows
-//! with the size, and minutes where it grows with the square; the limit allows for a busy machine.
+//! Large configurations, valid and invalid. The cost must grow with the size. If it grew with the square of
+//! the size, a configuration would take minutes instead of a second; the limit allows for a busy machine.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -169,4 +169,14 @@ fn a_thousand_cost_hardly_more_than_one() {
         runs.min().unwrap()
     });
     assert!(many <= one.max(1) * 20, "{many} {one}");
+}
+
+#[test]
+fn a_watch_has_a_limit_of_filters() {
+    let filters = |count: usize| (0..count).map(|at| format!("  ^/p/{at}$\n")).collect::<String>();
+    let load = |count| loaded(format!("{SCHEDULER}{REST}exclude_filter =\n{}", filters(count)));
+    let config = in_time("filters", || load(10_000)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert!(config.watches[0].excludes(b"/p/9999") && !config.watches[0].excludes(b"/p/10000"));
+    let said = load(10_001).unwrap_err().to_string();
+    assert!(said.contains("error: there are more than 10000 exclude filters"), "{said:.300}");
 }

@@ -1,7 +1,7 @@
 //! From checked sections to the typed [`Config`].
 //!
-//! Every function here returns something even when a value is bad, so that all errors are found;
-//! what is built is thrown away by `load` as soon as there was one error.
+//! Every function here returns a result even when a value is bad, so that all errors are found. `load`
+//! drops the result if there was an error.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -30,11 +30,11 @@ use crate::script::Script;
 use crate::template::{Template, is_task_variable};
 use crate::types::Identity;
 
-/// The most schedulers, watches, or paths of one watch: far more than anybody writes, and their
-/// numbers, and the next one, fit the 16 bits that a task and a watched directory have for them.
+/// The most schedulers, watches, or paths of one watch. Their numbers, and the next one, fit into the 16
+/// bits that a task and a watched directory have for them.
 const SECTIONS_MAX: usize = 10_000;
 
-/// The most exclude filters of one watch. As many are read within a second.
+/// The most exclude filters of one watch. The loader compiles this many within a second.
 const FILTERS_MAX: usize = 10_000;
 
 /// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
@@ -85,7 +85,7 @@ fn daemon(fields: &Fields, out: &mut Diagnostics) -> Daemon {
     }
 }
 
-/// The path of the control socket. Nothing behind the `=` means that there is to be none.
+/// The path of the control socket. An empty value means no socket.
 fn control(fields: &Fields, out: &mut Diagnostics) -> Option<Vec<u8>> {
     if fields.has("control") {
         return fields.one("control", out, value::socket_path);
@@ -180,7 +180,8 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
     }
 }
 
-/// Its words are those of an exec command, without placeholders: it is started before there is a task.
+/// The command has the words of an exec command. It has no placeholders, because the program starts before
+/// there is a task.
 fn worker(fields: &Fields, item: &Text, run: Run, out: &mut Diagnostics) -> Option<Worker> {
     for bad in command::placeholders(&item.bytes) {
         out.error(item.span.part(bad.range), bad.message);
@@ -225,7 +226,7 @@ fn run(fields: &Fields, reader: &mut Reader<'_>) -> Run {
     }
 }
 
-/// Who the child runs as. A group alone keeps the daemon's user, who is root.
+/// The user and groups of the child. With a group alone, the user is the daemon's: root.
 fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
     let (host, out) = (reader.host, &mut reader.out);
     let [user, group] = ["user", "group"].map(|key| fields.items(key).first());
@@ -343,7 +344,7 @@ fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
     }
     let mut expressions = Vec::with_capacity(all.len());
     for item in &all {
-        // A wrong expression takes longer than all else: no more of them than are shown.
+        // Judging a wrong expression takes long, and no further error would be shown.
         if out.is_full() {
             return Filters::default();
         }

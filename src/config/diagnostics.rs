@@ -20,8 +20,8 @@ const EXCERPT_COLUMNS_MAX: usize = 160;
 /// What of a line is looked at on each side of the caret: as many bytes as the columns can hold.
 const EXCERPT_BYTES_MAX: usize = EXCERPT_COLUMNS_MAX * 4;
 
-/// The most errors, and the most warnings, that are kept and shown. Nobody mends more at a time, and the
-/// log of a daemon that reloads has room for other things.
+/// The most errors, and the most warnings, that are kept and shown. A reader mends fewer at a time, and at
+/// a reload the log has room for other records.
 pub const SHOWN_MAX: usize = 100;
 
 /// What of a longer line is shown in front of the caret.
@@ -192,7 +192,7 @@ impl Diagnostics {
         self.errors >= SHOWN_MAX
     }
 
-    /// How many are not shown, in words, if there are any.
+    /// The number of errors and warnings that are not shown, in words.
     #[must_use]
     pub fn omitted(&self) -> Option<String> {
         let counts = [(self.errors, "error"), (self.warnings, "warning")];
@@ -290,10 +290,10 @@ impl fmt::Display for Diagnostics {
     }
 }
 
-/// The longest text that a message repeats: more of a value helps nobody to find it.
+/// The longest text that a message repeats. The place of the error says the rest.
 const QUOTED_LEN_MAX: usize = 200;
 
-/// Bytes between double quotes, safe to show, and cut if they are too many.
+/// Bytes between double quotes, safe to show. A long text is cut.
 #[must_use]
 pub fn quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");

@@ -1,8 +1,8 @@
 //! Regular expressions over paths: as Python's `re.match` reads them, on bytes.
 //!
 //! An expression is anchored at the start of the path and nowhere else, `.` matches every byte, and
-//! `\w`, `\d` and the like know ASCII only. What is not UTF-8 in it stands for the same bytes in the
-//! path. What Python has and this engine lacks is refused by name.
+//! `\w`, `\d` and the like know ASCII only. A byte that is not UTF-8 stands for the same byte in
+//! the path. A feature that Python has and this engine lacks is refused by its name.
 
 use std::ops::Range;
 
@@ -14,9 +14,9 @@ use super::diagnostics::Bad;
 /// enough for a router.
 pub const SIZE_MAX: usize = 1 << 20;
 
-/// Cache of one expression, or set of them, while it matches. It grows with what is matched, up to this.
-/// Of an expression that is as large as it may be, the automaton needs two and a half times its size;
-/// without room for that the engine goes without it, which is a thousand times slower.
+/// Cache of one expression, or of one set of expressions. The cache grows with the paths that are matched,
+/// up to this size. The automaton of the largest expression needs a cache of two and a half times its
+/// compiled size. In a smaller cache the engine matches without automaton, a thousand times slower.
 pub const CACHE_MAX: usize = 4 << 20;
 
 /// Compiles an expression.
@@ -44,7 +44,7 @@ pub fn compile_anywhere(text: &[u8]) -> Result<Regex, Bad> {
     build(&translated.pattern).map_err(|error| refusal(text, &translated, &error))
 }
 
-/// What is inside an expression that [`compile`] has anchored.
+/// The expression inside the one that [`anchored`] has made.
 pub fn shown(anchored: &str) -> &str {
     let inner = anchored.strip_prefix(r"\A(?:").and_then(|inner| inner.strip_suffix(')'));
     inner.map_or(anchored, |inner| inner.strip_suffix('\n').unwrap_or(inner))
@@ -108,7 +108,7 @@ fn refusal(text: &[u8], translated: &Translated, error: &regex::Error) -> Bad {
     let carets = shown.lines().rev().filter_map(|line| line.strip_prefix("    "));
     let carets = carets.map(str::trim_end).find(|line| line.ends_with('^'));
     let mut range = carets.map_or(0..text.len(), |line| place(line, translated, text.len()));
-    // An unknown letter behind `(?` is blamed alone; with them it says what was tried.
+    // The engine blames an unknown letter behind `(?` alone. Together they name the feature.
     if text[..range.start].ends_with(b"(?") {
         range.start -= 2;
     }

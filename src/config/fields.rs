@@ -3,10 +3,9 @@
 //! Invariant: a [`Fields`] holds only keys that its section knows and that are built, each once. An
 //! error in a value is reported by the getter that reads it, so every key is read exactly once.
 //!
-//! The getters take the name of a key. A name that the schema does not list for the section, and a
-//! getter that does not fit the key's kind of value, are mistakes of this program: they panic, because a
-//! default in their place would look like a setting of the user. The first test that builds such a
-//! section fails.
+//! The getters take the name of a key. They panic if the schema does not list the name for the section, or
+//! if the key takes another kind of value. Both are mistakes in this program. A default value would hide
+//! them; a panic fails the first test that builds such a section.
 
 use std::collections::HashMap;
 
@@ -134,8 +133,7 @@ impl Fields {
         self.add(Field { key, at, items }, out);
     }
 
-    /// An item that looks like a further key or section was hardly meant as an item; where it
-    /// cannot be one, its own error follows anyway.
+    /// Warns of an item that looks like a key or a section. If the item is not valid, an error follows.
     fn warn_of_indented_keys(&self, key: &Key, items: &[Text], out: &mut Diagnostics) {
         if !key.list || matches!(key.value, Value::Assignment) {
             return;
@@ -179,7 +177,7 @@ impl Fields {
             self.field(chooser).and_then(|field| field.items.first()).map(|item| item.bytes.as_slice());
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
-        // With a type that does not exist, nothing belongs to it.
+        // No key belongs to a type that does not exist.
         let known = |word: &[u8]| {
             self.section.keys.iter().any(|key| key.types.iter().any(|of| of.as_bytes() == word))
         };
@@ -249,7 +247,7 @@ impl Fields {
     }
 
     /// Reads one value or else the default of the schema. `parse` gets the kind of value that the key
-    /// takes; `None` from it: the getter is for another kind.
+    /// takes. It returns `None` if the getter is for another kind.
     #[expect(
         clippy::panic,
         reason = "a getter for another kind is a mistake of this program: every test ends"

@@ -1,14 +1,15 @@
-//! The exclude filters of a watch, as one automaton: how many they are hardly matters for an event.
+//! The exclude filters of a watch, as one automaton. An event costs about the same with one filter and with
+//! a thousand.
 //!
-//! A [`RegexSet`] says with one pass over a path whether any of its expressions matches. Which of them
-//! it was is asked only when somebody wants to know.
+//! A [`RegexSet`] finds with one pass over a path whether any of its expressions matches. The name of the
+//! filter takes a second pass, and only a path that matches gets one.
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::expression;
 
-/// Compiled size of one set. It is that of one expression ([`expression::SIZE_MAX`]), so that a set of
-/// one always fits; some 2,000 ordinary filters do. More filters make several sets.
+/// Compiled size of one set. One expression always fits, because its own limit is the same. About 2,000
+/// ordinary filters fit. More filters make several sets.
 const SET_SIZE_MAX: usize = expression::SIZE_MAX;
 
 /// The filters. Each is anchored at the start of the path.

@@ -9,8 +9,8 @@ use crate::types::Identity;
 
 /// What the loader must know of the machine.
 pub trait Host {
-    /// Reads a file. Each part of the way to it, from `/` down, is given to `may_pass` as it is found and
-    /// before it is used; `None`: it has refused one. What was judged is what is read.
+    /// Reads a file. `may_pass` judges each part of the path, from `/` down, before the part is used. The
+    /// host reads the file that was judged. `None`: `may_pass` has refused a part.
     ///
     /// # Errors
     ///

@@ -65,7 +65,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
         map.triggers[kind as usize] = vec![Trigger::Schedule(0)];
     }
     let config = Config {
-        // Many may be started by hand, beside each other and beside the service.
+        // A user can start many such daemons, beside each other and beside the service.
         daemon: Daemon { control: None, ..default_daemon() },
         log: LogLevels::default(),
         syslog: Vec::new(),

@@ -20,7 +20,7 @@ use super::usage;
 pub struct Loaded {
     /// Complete and valid.
     pub config: Config,
-    /// What is probably not meant; no errors.
+    /// Warnings; no errors.
     pub warnings: Diagnostics,
 }
 
@@ -47,8 +47,8 @@ pub fn load(path: &Path, host: &dyn Host) -> Result<Loaded, Diagnostics> {
     Ok(Loaded { config, warnings: out })
 }
 
-/// Takes the `include` lines out of `[daemon]`. Only the main file is asked, so that what is read
-/// can be seen in one place.
+/// Takes the `include` lines out of `[daemon]`. Only the main file may include, so that
+/// one place shows which files are read.
 fn take_includes(sections: &mut [Section]) -> Vec<Text> {
     let mut includes = Vec::new();
     for section in sections.iter_mut().filter(|section| section.kind.bytes == b"daemon") {

@@ -3,9 +3,9 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `trust` and `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about
-//! the whole), `load` (the way through all of them), `inline` (a configuration from options, without a
-//! file).
+//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `trust` and
+//! `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
+//! `load` (calls all of them in order), `inline` (a configuration from options, without a file).
 //!
 //! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
 //! The invariant: a `Config` that was returned is complete and valid; every index in it points to
@@ -46,7 +46,7 @@ use crate::script::Script;
 use crate::template::Template;
 use crate::types::{Identity, Millis};
 
-/// Everything the daemon was told.
+/// The configuration of a daemon.
 #[derive(Debug)]
 pub struct Config {
     /// `[daemon]`.
@@ -315,7 +315,7 @@ pub enum Format {
 /// How a child is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
-    /// Run as somebody else; needs root.
+    /// Run as another user; needs root.
     pub identity: Option<Identity>,
     /// Working directory; `/` unless set.
     pub cwd: Option<Vec<u8>>,
@@ -346,7 +346,7 @@ pub enum Output {
 pub struct EventMap {
     /// Section name.
     pub name: String,
-    /// Indexed by `EventKind as usize`; empty where the event leads nowhere.
+    /// Indexed by `EventKind as usize`; empty where the event triggers nothing.
     pub triggers: [Vec<Trigger>; EVENT_KINDS],
 }
 
@@ -357,7 +357,7 @@ impl EventMap {
         &self.triggers[kind as usize]
     }
 
-    /// The mask bits of all events that lead somewhere.
+    /// The mask bits of all events that trigger a scheduler.
     #[must_use]
     pub fn mask(&self) -> u32 {
         let wanted = EventKind::ALL.into_iter().filter(|kind| !self.triggers(*kind).is_empty());
@@ -391,7 +391,7 @@ pub struct Watch {
     pub auto_add: bool,
     /// Compare with the disk this often; 0 = never.
     pub rescan_ms: Millis,
-    /// Make up events at start for everything that is there.
+    /// Synthesize events at start for every entry that exists.
     pub catch_up: bool,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::diagnostics::{Bad, quoted};
 use super::suggest;
 
-/// With how many names unknown ones are compared, all in all, to find what was meant. A comparison of two
+/// The most comparisons between unknown names and known ones, in search of corrections. A comparison of two
 /// long names takes 10 us, so that a configuration in which every name is wrong costs half a second.
 const COMPARISONS_MAX: usize = 50_000;
 
@@ -19,7 +19,7 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Of equal names, which are an error of their own, the first counts.
+    /// The first of several equal names counts. Equal names are an error that is reported elsewhere.
     pub fn new(names: impl Iterator<Item = &'a str>) -> Self {
         let all: Vec<&str> = names.collect();
         let mut places = HashMap::with_capacity(all.len());
@@ -41,7 +41,7 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// The likely correction; none once there were too many comparisons.
+    /// The likely correction; none after too many comparisons.
     pub fn hint(&self, name: &[u8]) -> String {
         let comparisons = self.comparisons.get() + self.all.len();
         if comparisons > COMPARISONS_MAX.max(self.all.len()) {

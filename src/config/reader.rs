@@ -1,4 +1,4 @@
-//! Reads files, judges whether root may trust them, and collects what is wrong with them.
+//! Reads files, judges whether root may trust them, and collects errors.
 //!
 //! The names in `include` and `exclude_filter_file` are relative to the main file, so that moving the
 //! folder breaks nothing.
@@ -14,18 +14,18 @@ use super::trust::{self, Kind};
 use super::value::{pattern_error, report};
 use crate::pattern::{Component, PathPattern};
 
-/// Who wants a file read: that is where it is reported when it cannot be.
+/// What names a file. An error about the file is reported there.
 #[derive(Clone, Copy)]
 pub enum Asker {
-    /// The main file; there is nothing else to point to.
+    /// The command line names the main file. The error is reported at the file itself.
     CommandLine,
     /// A line of a file.
     Line(Span),
 }
 
-/// Reads files and collects what is wrong.
+/// Reads files and collects errors.
 pub struct Reader<'a> {
-    /// What is wrong so far.
+    /// The errors and warnings so far.
     pub out: Diagnostics,
     /// The machine.
     pub host: &'a dyn Host,
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Says why root does not read a file. A part that several files share is named once.
+    /// Reports why root does not read a file. A part that several files share is reported once.
     fn distrust(&mut self, name: &[u8], part: PathBuf, kind: Kind, why: &str) {
         let what = match kind {
             Kind::Directory => "the directory",

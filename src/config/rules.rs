@@ -91,7 +91,7 @@ fn owner(fields: &Fields, key: &str, reader: &mut Reader<'_>) -> Option<u32> {
     if key == "group" {
         return report(item, look_up(&item.bytes, "group", &item.bytes, |name| host.group(name)), out);
     }
-    // A number is enough, whatever group its user is in.
+    // A user number is enough here; the group of the user does not matter.
     let found = look_up(&item.bytes, "user", &item.bytes, |name| host.user(name, Some(0)));
     report(item, found, out).map(|identity| identity.uid)
 }
@@ -104,7 +104,7 @@ fn explain(bad: BadReplacement, regex: &regex::bytes::Regex) -> Bad {
     Bad { message, range }
 }
 
-/// Where a destination can be must be plain to whoever reads the configuration.
+/// Checks that the fixed directory of a destination can be seen in the configuration.
 fn check_fixed(dst: &Replacement, item: &Text, out: &mut Diagnostics) {
     let has_dots = |path: &[u8]| path.split(|&byte| byte == b'/').any(|name| name == b"." || name == b"..");
     match dst.fixed() {

@@ -1,7 +1,7 @@
 //! The one table of every section and every key: what it is called, what it takes, what it means.
 //!
-//! The loader, "did you mean" and the check of the manual derive from [`SECTIONS`]. What stands
-//! here but is not built yet is refused by the loader with "not supported yet", never ignored.
+//! The loader, "did you mean" and the check of the manual derive from [`SECTIONS`]. The
+//! loader refuses a key that is listed but not built yet with "not supported yet".
 
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::types::Millis;
@@ -137,7 +137,7 @@ pub struct Choice {
 /// The longest duration, ten years: no task waits longer, and sums of a few never overflow.
 pub const DURATION_MAX_MS: Millis = 10 * 365 * 24 * 60 * 60 * 1000;
 
-/// Where `rinotifyctl` finds the daemon unless it is told.
+/// The control socket that `rinotifyctl` uses without `-s`.
 pub const DEFAULT_CONTROL: &str = "/run/rinotifyd/control.sock";
 
 /// The most jobs, instances or threads: more processes than `pid_max` (4194304 at most, `proc(5)`)
@@ -160,8 +160,8 @@ const WORKER: &[&str] = &["worker"];
 const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
 /// More threads than this do not make a disk faster.
 const THREADS: Value = Value::Number { min: 1, max: 64 };
-/// The most programs of one worker scheduler: far more than anybody needs, and few enough for a slip of
-/// the finger not to fill the process table.
+/// The most programs of one worker scheduler. A number with a digit too many does not fill the process
+/// table.
 const INSTANCES: Value = Value::Number { min: 1, max: 1_000 };
 
 const LEVELS: Value =

@@ -15,7 +15,7 @@ pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -
     let word = word.to_ascii_lowercase();
     let limit = word.len() / 3;
     let scored = candidates.into_iter().filter_map(|candidate| {
-        // Each byte that one word has more is an error at least.
+        // The difference in length is the least number of errors.
         if candidate.len().abs_diff(word.len()) > limit {
             return None;
         }

@@ -1,15 +1,15 @@
-//! What a daemon that runs as root believes about the way to a file of its configuration.
+//! Which files a daemon that runs as root reads as its configuration.
 //!
-//! The text of a configuration is run as root, so nobody but root may choose it. A path is as good as
-//! all its parts: each directory from `/` down, each symbolic link, and the file belong to root, and
-//! neither others nor a group other than root's can write to them.
+//! Commands of the configuration run as root, so only root may choose them. Every part of a path counts:
+//! each directory from `/` down, each symbolic link, and the file. Each must belong to root, and neither
+//! other users nor a group other than root's may be able to write to it.
 //!
-//! **Sticky directories**, such as `/tmp`, are the exception. There, only its owner can rename or remove
-//! an entry, so a directory of root's stays where root has put it. Nor can another user have moved it
-//! there: a directory takes write permission on itself to be moved to another one, and cannot be
-//! hard-linked. A file or a symbolic link of root's can be moved there, or hard-linked, from a directory
-//! that the other user owns, under any name. So a sticky directory may hold directories on the way, but
-//! neither files nor links.
+//! **Sticky directories**, such as `/tmp`, are an exception. All users can write to them, but only the
+//! owner of an entry can rename or remove it. A directory of root in a sticky directory is trusted: another
+//! user can neither exchange it nor have put it there, because moving a directory to another directory
+//! takes write permission on the directory that is moved (`rename(2)`), and no directory can be
+//! hard-linked. A file or a symbolic link of root in a sticky directory is not trusted: another user can
+//! have moved it there, or hard-linked it, from a directory of that user, under any name.
 
 use std::path::Path;
 
@@ -20,11 +20,11 @@ pub struct Part<'a> {
     pub path: &'a Path,
     /// What it is.
     pub kind: Kind,
-    /// Whose it is.
+    /// Its owner, group and mode.
     pub own: Ownership,
-    /// Whose the directory is that it was found in.
+    /// Those of the directory that holds it.
     pub parent: Ownership,
-    /// Owner and mode are the word of a program that some user runs (FUSE).
+    /// A program of a user may have chosen owner and mode (FUSE).
     pub is_hearsay: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum Kind {
     File,
 }
 
-/// Whose a file or directory is.
+/// Owner, group and mode of a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ownership {
     /// User id.
@@ -50,8 +50,8 @@ pub struct Ownership {
     pub mode: u32,
 }
 
-/// Who beside root can write, in words.
 impl Ownership {
+    /// The users beside root who can write, in words.
     fn writers(self) -> Option<String> {
         let mode = self.mode & 0o7777;
         if mode & 0o002 != 0 {
@@ -66,7 +66,8 @@ impl Ownership {
     }
 }
 
-/// What to do about a directory. A command that took rights away from it could break what else is there.
+/// Advice about a directory. It names no command: other programs may need the rights that a command
+/// would take away.
 const MOVE: &str = "keep the configuration below directories that only root can write to, such as /etc";
 
 /// Why root cannot trust a part of the way, with the way out; `None` when it can.
@@ -74,7 +75,9 @@ const MOVE: &str = "keep the configuration below directories that only root can 
 pub fn objection(part: &Part<'_>) -> Option<String> {
     let Part { kind, own, parent, .. } = *part;
     if part.is_hearsay {
-        return Some(format!("it is on a FUSE filesystem, where a user's program names the owners: {MOVE}"));
+        return Some(format!(
+            "it is on a FUSE filesystem, where a program of a user chooses the owners: {MOVE}"
+        ));
     }
     if own.uid != 0 {
         let what_to_do = match kind {
@@ -86,7 +89,7 @@ pub fn objection(part: &Part<'_>) -> Option<String> {
     }
     if kind != Kind::Directory && parent.writers().is_some() {
         return Some(format!(
-            "other users can put names into its directory, although that is sticky: {MOVE}"
+            "other users can move files into its directory, although that is sticky: {MOVE}"
         ));
     }
     match (kind, own.writers()) {
@@ -137,8 +140,8 @@ mod tests {
         check(Kind::Directory, (0, 50, 0o1775), 0o755, "");
         check(Kind::Directory, (0, 0, 0o755), 0o1777, "");
         check(Kind::Directory, (7, 0, 0o755), 0o1777, "it belongs to user id 7");
-        check(Kind::File, (0, 0, 0o600), 0o1777, "other users can put names into its directory");
-        check(Kind::Link, (0, 0, 0o777), 0o1777, "other users can put names into its directory");
+        check(Kind::File, (0, 0, 0o600), 0o1777, "other users can move files into its directory");
+        check(Kind::Link, (0, 0, 0o777), 0o1777, "other users can move files into its directory");
     }
 
     #[test]

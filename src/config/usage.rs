@@ -1,4 +1,4 @@
-//! Warnings about a valid configuration that does not do what somebody probably wanted.
+//! Warnings about a valid configuration that probably does not do what its author wants.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::schema::Kind;
 use super::{Config, EventMap, Trigger};
 use crate::types::seconds;
 
-/// Warns of what leads nowhere. `sections` are those the configuration was built from.
+/// Warns of sections without effect. `sections` are those the configuration was built from.
 pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     unused_schedulers(config, sections, out);
     unused_event_maps(config, sections, out);

@@ -1,16 +1,16 @@
-//! How the process ends, and what it writes on the way: the only place that writes to standard output and
-//! standard error on behalf of the command line. What is not safe to show is escaped here at the latest.
+//! The exit status, and the only place where the command line writes to standard output and standard error.
+//! Characters that are not safe to show are escaped here at the latest.
 
 use std::io::{self, Write};
 
 use crate::quote::lines;
 
-/// How the process ends.
+/// The exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// Success.
     Success = 0,
-    /// The machine did not let us.
+    /// A system call failed.
     Failure = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,

@@ -1,8 +1,8 @@
-//! `--explain`: what an event would do, told by the engine that would decide it.
+//! `--explain`: what an event would do, decided by the engine.
 //!
-//! A real engine, in a dry run and with a made-up clock, is shown a tree that holds the path and the
-//! directories above it, then the event; each decision is printed as it is made. Where the disk has
-//! something of these names it says what that is; what is not there is taken to be.
+//! A real engine makes a dry run with a simulated clock. It sees a tree of the path and the directories above
+//! it, then the event, and explains each decision. An entry that exists on disk has the kind that it has
+//! there. An entry that does not exist is assumed to exist.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -122,7 +122,7 @@ impl Explainer {
         }
     }
 
-    /// Where the directories above the path cease to be watched, if they do.
+    /// Explains which of the directories above the path is the first that is not watched.
     fn explain_gap(&mut self) {
         let depth = self.target.names.len();
         let gap = (1..depth).find(|depth| self.watches[*depth].is_none());
@@ -133,12 +133,13 @@ impl Explainer {
         }
     }
 
-    /// Tells the event as the kernel would: to the directory around it, and to itself if it is one.
+    /// Delivers the event as the kernel would: to the directory that holds the entry, and to the entry
+    /// itself if it is a watched directory.
     fn happen(&mut self, kind: EventKind) {
         let depth = self.target.names.len();
         let name = self.target.names.last().cloned().unwrap_or_default();
         let flag = if self.target.is_dir { IN_ISDIR } else { 0 };
-        // A file has no watch of its own: the directory around it tells of its end.
+        // A file has no watch of its own. The directory that holds it reports its end.
         let around = match kind {
             EventKind::DeleteSelf if !self.target.is_dir => Some(EventKind::Delete),
             EventKind::MoveSelf if !self.target.is_dir => Some(EventKind::MovedFrom),
@@ -170,7 +171,7 @@ impl Explainer {
         self.step(Input::Drained);
     }
 
-    /// Lets the time pass that tasks wait.
+    /// Advances the clock until no task waits.
     fn finish(&mut self) {
         for _ in 0..STEPS_MAX {
             let Some(deadline) = self.engine.next_deadline().filter(|_| self.engine.has_tasks()) else {

@@ -1,7 +1,7 @@
 //! `--install` and `--uninstall`: the binary puts itself and what belongs to it into place.
 //!
-//! First everything is looked at, then something is done: what stands in the way is found before
-//! the first file is written. A configuration that somebody has changed is kept, also at the end.
+//! All items are inspected before the first file is written, so that an obstacle is found in time. A
+//! configuration that the administrator has changed is kept, by uninstalling too.
 
 mod files;
 
@@ -20,9 +20,9 @@ use crate::sys::{Errno, Error, user};
 pub enum Failure {
     /// Only root may do this.
     NotRoot,
-    /// What is no file stands where one belongs.
+    /// At the place of a file is an entry that is no file.
     InTheWay(PathBuf),
-    /// The machine did not let us.
+    /// A system call failed.
     System(Error),
 }
 
@@ -57,9 +57,9 @@ enum Step {
     Install,
     Replace,
     Remove,
-    /// Left alone, because it is somebody's.
+    /// Kept, because the administrator has changed it.
     Keep,
-    /// Left alone, because it is right already.
+    /// Kept, because it is right already.
     Leave,
     /// Not there, and not wanted.
     Skip,
@@ -119,7 +119,7 @@ pub fn uninstall(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The program that runs, whatever became of its file.
+/// The running program, even if its file was removed.
 fn own_program() -> Result<Vec<u8>, Failure> {
     const OWN: &str = "/proc/self/exe";
     std::fs::read(OWN).map_err(|error| {
@@ -198,7 +198,7 @@ impl Site {
                 return Err(Failure::InTheWay(self.path.join(&item.path)));
             }
             (Content::Link(target), Kind::Symlink) => dir.link_target(name) == Some(target.as_bytes().into()),
-            // Whoever hides a configuration from others has not changed it.
+            // A configuration with fewer permissions counts as unchanged.
             (Content::Bytes(bytes), Kind::File) if item.kept || stat.mode == item.mode => {
                 dir.read(name, bytes.len()).map_err(failure)? == **bytes
             }

@@ -156,12 +156,12 @@ fn start(
     log: Log,
     source: &mut Source,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    // Descriptors that came along from whoever started the daemon are not for its children.
+    // The children get no descriptors from the process that started the daemon.
     process::close_on_exec_from(3)?;
     process::survive_file_size_limit()?;
     let _pidfile = pidfile.map(|path| PidFile::acquire(&absolute_path(path))).transpose()?;
     let source_name = source.name();
-    // No unmount is to be blocked by the daemon's working directory.
+    // The working directory of the daemon must not keep a filesystem from being unmounted.
     env::set_current_dir("/")?;
     let jobs = (process::cpu_count() * JOBS_PER_CPU).max(JOBS_MIN);
     let options = Options {
@@ -186,7 +186,7 @@ struct Source {
 }
 
 impl Source {
-    /// Tells this configuration from others: the path of its file, whatever links lead there.
+    /// Identifies this configuration: the path of its file, with links resolved.
     fn name(&self) -> Vec<u8> {
         let Setup::File(path) = &self.setup else { return Vec::new() };
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());

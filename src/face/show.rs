@@ -60,8 +60,8 @@ fn push_object(out: &mut Vec<u8>, row: &Row<'_>) {
     out.push(b'}');
 }
 
-/// RFC 8259, section 7. What is not safe to show is escaped too, although JSON asks for that in part of it
-/// only.
+/// A string of RFC 8259, section 7. All characters that are not safe to show are escaped, more than the RFC
+/// asks for.
 fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for char in text.chars() {

@@ -1,10 +1,10 @@
-//! Opening a file by a path whose every part is looked at, and is what was looked at.
+//! Opens a file by a path of which the caller judges every part.
 //!
-//! A user who can change a directory or a symbolic link on the way to a file gives the path another
-//! file. So the walk goes down from `/` one name at a time, each looked up in the directory that was
-//! looked at before, through `O_PATH` descriptors. The caller judges each part before the walk goes
-//! through it; what it refuses is neither followed nor opened. No part is looked up twice, but for the
-//! file itself, which is compared.
+//! A user who can change a directory or a symbolic link on the way to a file can exchange the file. So the
+//! walk goes down from `/`, one name at a time, through `O_PATH` descriptors. Each name is looked up in the
+//! directory that was judged before. The caller judges each part before the walk uses it; a part that is
+//! refused is neither followed nor opened. Only the name of the file is looked up twice, and both results
+//! must be the same file.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -27,9 +27,8 @@ pub struct Part<'a> {
     pub stat: &'a Stat,
     /// The directory it was found in; for `/` itself.
     pub parent: &'a Stat,
-    /// It is on a filesystem that a program of some user answers for (FUSE), so that its owner and mode
-    /// are that program's word. One that root has mounted for others counts too, if it is `nosuid`, as
-    /// those of users always are (`mount.fuse(8)`).
+    /// The part is on a FUSE filesystem that a user may have mounted, so that a program of that user may
+    /// have chosen owner and mode. Such filesystems are `nosuid` (`fusermount3(1)`).
     pub is_hearsay: bool,
 }
 
@@ -98,7 +97,7 @@ pub fn open_judged(path: &[u8], may_pass: &mut dyn FnMut(Part<'_>) -> bool) -> R
     Ok(Opened::NoFile)
 }
 
-/// Opens the file that was looked at. `O_PATH` descriptors cannot be read from (`open(2)`).
+/// Opens the file that was judged. An `O_PATH` descriptor cannot be read from (`open(2)`).
 fn open_same(dir: BorrowedFd<'_>, name: &CStr, looked_at: &Stat) -> Result<Opened, Errno> {
     let fd = open(dir, name)?;
     let Stat { id, uid, gid, mode, .. } = stat(fd.as_fd())?;

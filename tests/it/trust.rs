@@ -1,5 +1,5 @@
-//! A daemon that runs as root reads only what nobody else can choose: an unprivileged user tries to give it
-//! a configuration.
+//! A daemon that runs as root reads only files that other users cannot exchange. An unprivileged user tries to
+//! give it a configuration.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -9,10 +9,10 @@ use std::thread;
 use crate::attacks::{USER, become_user};
 use crate::scratch::{Scratch, is_root, rinotifyd};
 
-/// Which runs as root once it is read.
+/// A command that would run as root.
 const CODE: &str = "[scheduler code]\ntype = shell\ncmd = true\n[watch w]\npath = /\ndefault_sched = code\n";
 
-/// `shared` is what `/tmp` is, `ann` belongs to the user, and `good/conf.d/i.conf` is root's.
+/// `shared` is a directory like `/tmp`, `ann` belongs to the user, and `good/conf.d/i.conf` belongs to root.
 fn scene() -> Scratch {
     let scratch = Scratch::new();
     scratch.open_to_all();
@@ -54,14 +54,14 @@ fn every_directory_above_counts() {
         format!("it belongs to user id {USER}: keep the configuration below directories that only root");
     refuse(&scratch, "ann/good/conf.d/i.conf", "ann", &why);
     refuse(&scratch, "ann/good/conf.d/*.conf", "ann", &why);
-    // A link of root's does not make it better, and neither does a file of filters.
+    // By a link of root's, and as a file of filters.
     symlink("ann/good", scratch.path("link")).unwrap();
     refuse(&scratch, "link/conf.d/i.conf", "ann", &why);
     let filters = CODE.to_owned() + "exclude_filter_file = link/conf.d/i.conf\n";
     let output = rinotifyd().arg("-t").arg("-c").arg(scratch.config(&filters)).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("root cannot trust the directory"));
-    // Nor the main file, under whatever name.
+    // As the main file.
     scratch.write("ann/good/conf.d/i.conf", CODE);
     let output = rinotifyd().arg("-t").arg("-c").arg(scratch.path("link/conf.d/i.conf")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -74,16 +74,16 @@ fn a_sticky_directory_may_hold_directories_of_roots_only() {
         return;
     }
     let scratch = scene();
-    let sticky = "other users can put names into its directory";
+    let sticky = "other users can move files into its directory";
     fs::rename(scratch.path("good"), scratch.path("shared/good")).unwrap();
     assert_eq!(include(&scratch, "shared/good/conf.d/i.conf"), (Some(0), String::new()));
-    // A file that root has left in a directory of the user's gets the name that the user likes.
+    // A file that root has left in a directory of the user's can be moved by the user.
     scratch.write("ann/log", CODE);
     let (from, to) = (scratch.path("ann/log"), scratch.path("shared/i.conf"));
     as_user(|| fs::rename(from, to).unwrap());
     refuse(&scratch, "shared/i.conf", "shared/i.conf", sticky);
     refuse(&scratch, "shared/*.conf", "shared/i.conf", sticky);
-    // A link of root's as well.
+    // So can a link.
     symlink(scratch.path("shared/good/conf.d"), scratch.path("ann/link")).unwrap();
     let (from, to) = (scratch.path("ann/link"), scratch.path("shared/conf.d"));
     as_user(|| fs::rename(from, to).unwrap());
@@ -92,7 +92,7 @@ fn a_sticky_directory_may_hold_directories_of_roots_only() {
     scratch.dir("ann/dir");
     let (from, to) = (scratch.path("ann/dir"), scratch.path("shared/dir"));
     as_user(|| assert!(fs::rename(from, to).is_err()));
-    // One of the user's own can.
+    // A directory of the user is not trusted.
     let own = scratch.path("shared/own");
     as_user(|| fs::create_dir(own).unwrap());
     refuse(&scratch, "shared/own/i.conf", "shared/own", "it belongs to user id");
@@ -102,8 +102,8 @@ fn a_sticky_directory_may_hold_directories_of_roots_only() {
     refuse(&scratch, "shared/link/i.conf", "shared/link", "it belongs to user id");
 }
 
-/// The user exchanges a directory for a link to one of root's and back, as fast as possible: whichever the
-/// daemon finds, it is the user's.
+/// The user exchanges a directory and a link to a directory of root, as fast as possible. Both belong to the
+/// user, so the daemon must refuse whichever it finds.
 #[test]
 fn what_is_exchanged_meanwhile_is_not_read() {
     if !is_root("a configuration whose way changes") {

@@ -18,6 +18,8 @@ mod rules;
 mod schedule;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::HashSet;

@@ -25,6 +25,8 @@ mod repair;
 mod report;
 mod scans;
 mod state;
+#[cfg(test)]
+mod tests;
 mod unsettled;
 mod visits;
 

@@ -91,3 +91,46 @@ pub(super) fn trusted_len(tree: &Tree, covers: &Covers, dir: NodeId) -> usize {
     }
     top.map_or(0, |dir| tree.path_of(dir, b"").len())
 }
+
+/// Places without a watcher, for tests of what asks about them.
+#[cfg(test)]
+pub mod fixture {
+    use super::{Covers, NodeId, Places, Tree};
+    use crate::config::Config;
+    use crate::engine::watcher::state::tree::ROOT;
+
+    /// A tree that only the test changes.
+    #[derive(Debug)]
+    pub struct OwnTree {
+        tree: Tree,
+        covers: Covers,
+    }
+
+    impl OwnTree {
+        /// A tree that holds `/` alone.
+        pub fn new(config: &Config) -> Self {
+            Self { tree: Tree::new(), covers: Covers::new(config) }
+        }
+
+        /// The directory of this name in `/`.
+        pub fn dir(&mut self, name: &[u8]) -> NodeId {
+            self.tree.child(ROOT, name).or_else(|| self.tree.insert(ROOT, name)).unwrap()
+        }
+
+        /// A directory was renamed.
+        pub fn rename(&mut self, dir: NodeId, name: &[u8]) {
+            self.tree.depart(dir);
+            assert!(self.tree.arrive(dir, ROOT, name));
+        }
+
+        /// Whether anything holds the directory.
+        pub fn is_held(&self, dir: NodeId) -> bool {
+            self.tree.is_pinned(dir)
+        }
+
+        /// What tasks ask.
+        pub fn places(&mut self) -> Places<'_> {
+            Places::new(&mut self.tree, &self.covers)
+        }
+    }
+}

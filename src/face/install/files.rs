@@ -24,7 +24,7 @@ pub struct Item {
     pub content: Content,
     /// Permissions of a file.
     pub mode: u32,
-    /// Somebody may change it, and keeps it then.
+    /// The administrator may change it, and then it is kept.
     pub kept: bool,
 }
 
