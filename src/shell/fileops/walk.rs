@@ -143,6 +143,10 @@ impl Pending {
 /// grow by a whole buffer with every level.
 const PENDING_MAX: usize = 64 * 1024;
 
+/// A FUSE filesystem can show a tree without an end. More levels than this, which no filesystem on a disk
+/// is used with, are refused.
+const LEVELS_MAX: usize = 100_000;
+
 /// A small piece of a listing; 280 bytes suffice for any name (`dir::list`).
 const SMALL_BUFFER_SIZE: usize = 1024;
 
@@ -153,6 +157,7 @@ pub struct Walk<'a> {
     control: &'a Control,
     chain: Chain,
     levels: Vec<Level>,
+    levels_max: usize,
     pending: Pending,
     buffer: Vec<u8>,
     /// The path of the directory that the walk is in.
@@ -183,7 +188,8 @@ impl<'a> Walk<'a> {
         let chain = Chain::new(top).map_err(|errno| Failure::new(op, path, errno))?;
         let levels = vec![Level { path_end: 0, pending_start: 0 }];
         let buffer = vec![0; LIST_BUFFER_SIZE];
-        Ok(Self { op, control, chain, levels, pending: Pending::default(), buffer, path: path.to_vec() })
+        let (pending, path) = (Pending::default(), path.to_vec());
+        Ok(Self { op, control, chain, levels, levels_max: LEVELS_MAX, pending, buffer, path })
     }
 
     /// The directory that the walk is in.
@@ -246,8 +252,16 @@ impl<'a> Walk<'a> {
     /// # Errors
     ///
     /// ELOOP or ENOTDIR when it is none any more, EXDEV when it is a mount point, and what else
-    /// `open(2)` says.
+    /// `open(2)` says; refuses a tree of too many levels.
     pub fn descend(&mut self, name: &CStr) -> Result<(), Failure> {
+        if self.levels.len() >= self.levels_max {
+            let end = self.levels.get(1).map_or(self.path.len(), |level| level.path_end);
+            return Err(Failure::refused(
+                self.op,
+                &self.path[..end],
+                "it has too many levels of directories",
+            ));
+        }
         let opened = within(self.dir(), name, Purpose::List).and_then(|fd| self.chain.push(fd));
         match opened {
             Ok(()) => {}
@@ -402,6 +416,19 @@ mod tests {
             expected += 5;
         }
         assert_eq!(names(scratch.path()).unwrap().len(), expected);
+    }
+
+    #[test]
+    fn a_tree_without_an_end_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("d/d/d/d")).unwrap();
+        let control = Control::default();
+        let mut walk = Walk::new(open(scratch.path()), "copy", b"/t".into(), &control).unwrap();
+        walk.levels_max = 3;
+        walk.descend(c"d").unwrap();
+        walk.descend(c"d").unwrap();
+        let text = walk.descend(c"d").unwrap_err().to_string();
+        assert_eq!(text, "copy \"/t\": it has too many levels of directories");
     }
 
     #[test]
