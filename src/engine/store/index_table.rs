@@ -42,6 +42,14 @@ impl Seed {
     }
 }
 
+/// The hash of a number that the daemon or the kernel gave out, and no user could choose: no secret is
+/// needed. Multiplying by the golden ratio spreads numbers that follow each other over the table (Knuth, "The
+/// Art of Computer Programming" 3, 6.4).
+#[must_use]
+pub fn hash_number(number: u32) -> u64 {
+    u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32)
+}
+
 /// A set of indices, found by the hash of their keys. Empty, it allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct IndexTable {

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::ids::{NodeId, TaskId};
-use crate::engine::store::index_table::{IndexTable, Seed};
+use crate::engine::store::index_table::{IndexTable, Seed, hash_number};
 use crate::engine::store::wheel::TimerId;
 use crate::event::EventKind;
 use crate::types::Millis;
@@ -498,7 +498,7 @@ impl Table {
 
     fn first_in(&self, dir: NodeId) -> Option<u32> {
         let is_in = |slot: u32| self.task(slot).is_some_and(|task| task.subject.node == dir);
-        self.by_dir.find(hash_dir(&self.seed, dir), is_in)
+        self.by_dir.find(hash_dir(dir), is_in)
     }
 
     fn task(&self, slot: u32) -> Option<&Task> {
@@ -528,8 +528,8 @@ impl Table {
         let Some(&Task { previous, next, ref subject, .. }) = self.task(slot) else { return };
         let dir = subject.node;
         if previous == NONE {
-            let Self { by_dir, slots, seed, .. } = self;
-            by_dir.remove(hash_dir(seed, dir), |first| first == slot, |slot| hash_dir_of(seed, slots, slot));
+            let Self { by_dir, slots, .. } = self;
+            by_dir.remove(hash_dir(dir), |first| first == slot, |slot| hash_dir_of(slots, slot));
             if next != NONE {
                 self.list_dir(dir, next);
             }
@@ -538,8 +538,8 @@ impl Table {
     }
 
     fn list_dir(&mut self, dir: NodeId, first: u32) {
-        let Self { by_dir, slots, seed, .. } = self;
-        by_dir.insert(hash_dir(seed, dir), first, |slot| hash_dir_of(seed, slots, slot));
+        let Self { by_dir, slots, .. } = self;
+        by_dir.insert(hash_dir(dir), first, |slot| hash_dir_of(slots, slot));
     }
 
     /// Makes two tasks neighbours in their directory's list.
@@ -561,12 +561,12 @@ fn hash_key(seed: &Seed, key: Key<'_>) -> u64 {
     }
 }
 
-fn hash_dir(seed: &Seed, dir: NodeId) -> u64 {
-    seed.hash(dir.index(), b"")
+fn hash_dir(dir: NodeId) -> u64 {
+    hash_number(dir.index())
 }
 
-fn hash_dir_of(seed: &Seed, slots: &[Option<Task>], slot: u32) -> u64 {
-    slots[slot as usize].as_ref().map_or(0, |task| hash_dir(seed, task.subject.node))
+fn hash_dir_of(slots: &[Option<Task>], slot: u32) -> u64 {
+    slots[slot as usize].as_ref().map_or(0, |task| hash_dir(task.subject.node))
 }
 
 fn hash_slot(seed: &Seed, slots: &[Option<Task>], slot: u32) -> u64 {

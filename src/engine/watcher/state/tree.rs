@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use super::covers::CoverId;
 use crate::engine::ids::NodeId;
-use crate::engine::store::index_table::{IndexTable, Seed};
+use crate::engine::store::index_table::{IndexTable, Seed, hash_number};
 use crate::engine::store::names::{Name, Names};
 use crate::types::Wd;
 
@@ -328,8 +328,8 @@ impl Tree {
         self.forget_wd(node);
         self.set_flag(node, GUESSED, false);
         self.at_mut(node).wd = wd.0;
-        let Self { by_wd, nodes, seed, .. } = self;
-        by_wd.insert(hash_wd(seed, wd.0), node.0, |index| hash_wd(seed, nodes[index as usize].wd));
+        let Self { by_wd, nodes, .. } = self;
+        by_wd.insert(hash_wd(wd.0), node.0, |index| hash_wd(nodes[index as usize].wd));
         self.watched += 1;
     }
 
@@ -344,7 +344,7 @@ impl Tree {
     #[must_use]
     pub fn nodes_of(&self, wd: Wd) -> NodesOfWatch {
         let mut nodes = NodesOfWatch::default();
-        self.by_wd.find(hash_wd(&self.seed, wd.0), |index| {
+        self.by_wd.find(hash_wd(wd.0), |index| {
             if self.nodes[index as usize].wd == wd.0 {
                 nodes.push(NodeId(index));
             }
@@ -479,9 +479,9 @@ impl Tree {
         if wd == UNWATCHED {
             return;
         }
-        let Self { by_wd, nodes, seed, .. } = self;
-        let hash = |index: u32| hash_wd(seed, nodes[index as usize].wd);
-        by_wd.remove(hash_wd(seed, wd), |index| index == node.0, hash);
+        let Self { by_wd, nodes, .. } = self;
+        let hash = |index: u32| hash_wd(nodes[index as usize].wd);
+        by_wd.remove(hash_wd(wd), |index| index == node.0, hash);
         self.at_mut(node).wd = UNWATCHED;
         self.watched -= 1;
     }
@@ -558,8 +558,8 @@ fn hash_node(seed: &Seed, nodes: &[Node], names: &Names, index: u32) -> u64 {
     seed.hash(node.parent, names.get(node.name_offset, node.name_len))
 }
 
-fn hash_wd(seed: &Seed, wd: i32) -> u64 {
-    seed.hash(wd.cast_unsigned(), b"")
+fn hash_wd(wd: i32) -> u64 {
+    hash_number(wd.cast_unsigned())
 }
 
 const _: () = assert!(size_of::<Node>() == 28, "a node costs 28 bytes in every watched directory");
