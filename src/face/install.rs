@@ -9,7 +9,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use self::files::{Content, Init, Item, SIGNS, config};
+use self::files::{Content, Init, InstalledFile, SIGNS, config};
 use crate::quote::Quoted;
 use crate::sys::rooted::{Directory, Root};
 use crate::sys::stat::Kind;
@@ -17,7 +17,7 @@ use crate::sys::{Errno, Error, user};
 
 /// Why nothing, or not everything, was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum InstallFailure {
     /// Only root may do this.
     NotRoot,
     /// At the place of a file is an entry that is no file.
@@ -26,7 +26,7 @@ pub enum Failure {
     System(Error),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for InstallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRoot => f.write_str("only root can install and uninstall"),
@@ -38,14 +38,14 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for InstallFailure {}
 
 /// [`install`] or [`uninstall`].
-pub type Work = fn(&Path, &mut dyn FnMut(&str)) -> Result<(), Failure>;
+pub type Work = fn(&Path, &mut dyn FnMut(&str)) -> Result<(), InstallFailure>;
 
 /// What stands where an item belongs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Installed {
     Nothing,
     Same,
     Other,
@@ -53,7 +53,7 @@ enum Found {
 
 /// What is done about an item.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum InstallStep {
     Install,
     Replace,
     Remove,
@@ -69,18 +69,18 @@ enum Step {
 ///
 /// # Errors
 ///
-/// See [`Failure`]. What is in the way or read-only is found before anything is written.
-pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+/// See [`InstallFailure`]. What is in the way or read-only is found before anything is written.
+pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), InstallFailure> {
     let site = Site::open(root)?;
     let init = site.init();
     say(&format!("found {}", init.name()));
     let mut items = vec![init.program(own_program()?)];
     items.extend(init.belongings());
     let steps = site.plan(items, |item, found| match found {
-        Found::Nothing => Step::Install,
-        Found::Other if item.kept => Step::Keep,
-        Found::Other => Step::Replace,
-        Found::Same => Step::Leave,
+        Installed::Nothing => InstallStep::Install,
+        Installed::Other if item.kept => InstallStep::Keep,
+        Installed::Other => InstallStep::Replace,
+        Installed::Same => InstallStep::Leave,
     })?;
     site.carry_out(&steps, say)?;
     say(&format!("now write {}, then", site.shown(config())));
@@ -94,11 +94,11 @@ pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
 /// # Errors
 ///
 /// As [`install`].
-pub fn uninstall(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+pub fn uninstall(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), InstallFailure> {
     let site = Site::open(root)?;
     let init = site.init();
     let program = init.program(Vec::new());
-    if site.inspect(&program)? == Found::Nothing {
+    if site.inspect(&program)? == Installed::Nothing {
         say(&format!("nothing to do: there is no {}", site.shown(&program.path)));
         return Ok(());
     }
@@ -106,9 +106,9 @@ pub fn uninstall(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> 
     // Last: as long as it is there, what was interrupted can be done again.
     items.push(program);
     let steps = site.plan(items, |item, found| match found {
-        Found::Nothing => Step::Skip,
-        Found::Other if item.kept => Step::Keep,
-        Found::Same | Found::Other => Step::Remove,
+        Installed::Nothing => InstallStep::Skip,
+        Installed::Other if item.kept => InstallStep::Keep,
+        Installed::Same | Installed::Other => InstallStep::Remove,
     })?;
     for link in init.links() {
         site.remove_link(link, say)?;
@@ -120,11 +120,11 @@ pub fn uninstall(root: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> 
 }
 
 /// The running program, even if its file was removed.
-fn own_program() -> Result<Vec<u8>, Failure> {
+fn own_program() -> Result<Vec<u8>, InstallFailure> {
     const OWN: &str = "/proc/self/exe";
     std::fs::read(OWN).map_err(|error| {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        Failure::System(Error::new("read", OWN, errno))
+        InstallFailure::System(Error::new("read", OWN, errno))
     })
 }
 
@@ -135,12 +135,13 @@ struct Site {
 }
 
 impl Site {
-    fn open(path: &Path) -> Result<Self, Failure> {
+    fn open(path: &Path) -> Result<Self, InstallFailure> {
         if !user::is_root() {
-            return Err(Failure::NotRoot);
+            return Err(InstallFailure::NotRoot);
         }
-        let root = Root::open(path)
-            .map_err(|errno| Failure::System(Error::new("open", path.as_os_str().as_bytes(), errno)))?;
+        let root = Root::open(path).map_err(|errno| {
+            InstallFailure::System(Error::new("open", path.as_os_str().as_bytes(), errno))
+        })?;
         Ok(Self { root, path: path.to_owned() })
     }
 
@@ -156,11 +157,11 @@ impl Site {
         self.path.join(path).display().to_string()
     }
 
-    fn failure(&self, op: &'static str, path: &Path, errno: Errno) -> Failure {
-        Failure::System(Error::new(op, self.path.join(path).as_os_str().as_bytes(), errno))
+    fn failure(&self, op: &'static str, path: &Path, errno: Errno) -> InstallFailure {
+        InstallFailure::System(Error::new(op, self.path.join(path).as_os_str().as_bytes(), errno))
     }
 
-    fn open_parent<'a>(&self, path: &'a Path) -> Result<(Directory, &'a Path), Failure> {
+    fn open_parent<'a>(&self, path: &'a Path) -> Result<(Directory, &'a Path), InstallFailure> {
         let (parent, name) = split(path);
         let dir = self.root.directory(parent).map_err(|errno| self.failure("open", parent, errno))?;
         Ok((dir, name))
@@ -169,13 +170,13 @@ impl Site {
     /// The steps for all items. Nothing is changed; what would fail is found here, where it can be.
     fn plan(
         &self,
-        items: Vec<Item>,
-        decide: impl Fn(&Item, Found) -> Step,
-    ) -> Result<Vec<(Item, Step)>, Failure> {
+        items: Vec<InstalledFile>,
+        decide: impl Fn(&InstalledFile, Installed) -> InstallStep,
+    ) -> Result<Vec<(InstalledFile, InstallStep)>, InstallFailure> {
         let mut steps = Vec::new();
         for item in items {
             let step = decide(&item, self.inspect(&item)?);
-            if matches!(step, Step::Install | Step::Replace | Step::Remove) {
+            if matches!(step, InstallStep::Install | InstallStep::Replace | InstallStep::Remove) {
                 self.check_writable(&item.path)?;
             }
             steps.push((item, step));
@@ -184,18 +185,18 @@ impl Site {
     }
 
     /// What stands at the place of an item.
-    fn inspect(&self, item: &Item) -> Result<Found, Failure> {
+    fn inspect(&self, item: &InstalledFile) -> Result<Installed, InstallFailure> {
         let (parent, name) = split(&item.path);
         let dir = match self.root.directory(parent) {
             Ok(dir) => dir,
-            Err(Errno::ENOENT) => return Ok(Found::Nothing),
+            Err(Errno::ENOENT) => return Ok(Installed::Nothing),
             Err(errno) => return Err(self.failure("open", parent, errno)),
         };
         let failure = |errno| self.failure("open", &item.path, errno);
-        let Some(stat) = dir.look(name).map_err(failure)? else { return Ok(Found::Nothing) };
+        let Some(stat) = dir.look(name).map_err(failure)? else { return Ok(Installed::Nothing) };
         let same = match (&item.content, stat.kind) {
             (_, Kind::Directory | Kind::Fifo | Kind::Other) => {
-                return Err(Failure::InTheWay(self.path.join(&item.path)));
+                return Err(InstallFailure::InTheWay(self.path.join(&item.path)));
             }
             (Content::Link(target), Kind::Symlink) => dir.link_target(name) == Some(target.as_bytes().into()),
             // A configuration with fewer permissions counts as unchanged.
@@ -204,11 +205,11 @@ impl Site {
             }
             (Content::Link(_), Kind::File) | (Content::Bytes(_), Kind::File | Kind::Symlink) => false,
         };
-        Ok(if same { Found::Same } else { Found::Other })
+        Ok(if same { Installed::Same } else { Installed::Other })
     }
 
     /// Whether the nearest directory above that exists can be written to.
-    fn check_writable(&self, path: &Path) -> Result<(), Failure> {
+    fn check_writable(&self, path: &Path) -> Result<(), InstallFailure> {
         for above in path.ancestors().skip(1) {
             match self.root.directory(above).and_then(|dir| dir.check_writable()) {
                 Err(Errno::ENOENT) => {}
@@ -218,27 +219,31 @@ impl Site {
         Ok(())
     }
 
-    fn carry_out(&self, steps: &[(Item, Step)], say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn carry_out(
+        &self,
+        steps: &[(InstalledFile, InstallStep)],
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), InstallFailure> {
         for (item, step) in steps {
             match step {
-                Step::Install | Step::Replace => self.put(item)?,
-                Step::Remove => self.remove(&item.path)?,
-                Step::Keep | Step::Leave | Step::Skip => {}
+                InstallStep::Install | InstallStep::Replace => self.put(item)?,
+                InstallStep::Remove => self.remove(&item.path)?,
+                InstallStep::Keep | InstallStep::Leave | InstallStep::Skip => {}
             }
             let what = match step {
-                Step::Install => "installed",
-                Step::Replace => "replaced",
-                Step::Remove => "removed",
-                Step::Keep => "kept, because it was changed:",
-                Step::Leave => "unchanged",
-                Step::Skip => continue,
+                InstallStep::Install => "installed",
+                InstallStep::Replace => "replaced",
+                InstallStep::Remove => "removed",
+                InstallStep::Keep => "kept, because it was changed:",
+                InstallStep::Leave => "unchanged",
+                InstallStep::Skip => continue,
             };
             say(&format!("{what} {}", self.shown(&item.path)));
         }
         Ok(())
     }
 
-    fn put(&self, item: &Item) -> Result<(), Failure> {
+    fn put(&self, item: &InstalledFile) -> Result<(), InstallFailure> {
         let (parent, name) = split(&item.path);
         let made = self.root.make_directory(parent);
         let dir = made.map_err(|errno| self.failure("make", parent, errno))?;
@@ -249,13 +254,13 @@ impl Site {
         outcome.map_err(|errno| self.failure("write", &item.path, errno))
     }
 
-    fn remove(&self, path: &Path) -> Result<(), Failure> {
+    fn remove(&self, path: &Path) -> Result<(), InstallFailure> {
         let (dir, name) = self.open_parent(path)?;
         dir.remove(name).map_err(|errno| self.failure("remove", path, errno))
     }
 
     /// Removes a link if there is one.
-    fn remove_link(&self, path: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn remove_link(&self, path: &Path, say: &mut dyn FnMut(&str)) -> Result<(), InstallFailure> {
         let (parent, name) = split(path);
         if self.root.directory(parent).is_ok_and(|dir| dir.link_target(name).is_some()) {
             self.remove(path)?;
@@ -265,7 +270,7 @@ impl Site {
     }
 
     /// Removes the directory of the configuration, unless something is left in it.
-    fn remove_config_directory(&self, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn remove_config_directory(&self, say: &mut dyn FnMut(&str)) -> Result<(), InstallFailure> {
         let (path, _) = split(config());
         let (dir, name) = self.open_parent(path)?;
         if dir.remove_if_empty(name).map_err(|errno| self.failure("remove", path, errno))? {

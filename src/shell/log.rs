@@ -35,7 +35,7 @@ const ERROR_LEN_MAX: usize = 1024;
 
 /// How the last write to the stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
+enum LogStream {
     /// It has taken all bytes.
     Open,
     /// It has no room; epoll reports when it has.
@@ -50,7 +50,7 @@ pub struct Log {
     levels: LogLevels,
     output: Output,
     syslog: Syslog,
-    stream: Stream,
+    stream: LogStream,
     ring: VecDeque<u8>,
     /// Lines dropped since the last line that was taken.
     dropped: u64,
@@ -69,7 +69,7 @@ impl Log {
             levels,
             output,
             syslog: Syslog::default(),
-            stream: Stream::Open,
+            stream: LogStream::Open,
             ring: VecDeque::with_capacity(RING_SIZE),
             dropped: 0,
             errors: VecDeque::new(),
@@ -177,7 +177,7 @@ impl Log {
     /// Whether lines wait because the stream has no room: then wait until [`Log::fd`] is writable.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        self.stream == Stream::Full && !self.ring.is_empty()
+        self.stream == LogStream::Full && !self.ring.is_empty()
     }
 
     /// The descriptor for epoll, if epoll takes it.
@@ -214,16 +214,16 @@ impl Log {
     }
 
     fn drain(&mut self) {
-        self.stream = Stream::Open;
+        self.stream = LogStream::Open;
         while !self.ring.is_empty() {
             match self.output.write(self.ring.as_slices().0) {
                 Ok(size) => drop(self.ring.drain(..size)),
                 Err(Errno::EAGAIN) => {
-                    self.stream = Stream::Full;
+                    self.stream = LogStream::Full;
                     return;
                 }
                 Err(errno) => {
-                    self.stream = Stream::Broken(errno);
+                    self.stream = LogStream::Broken(errno);
                     return;
                 }
             }
@@ -344,7 +344,7 @@ mod tests {
             log.write(&record("x".repeat(1000)));
             log.flush();
         }
-        assert_eq!(log.stream, Stream::Broken(Errno::EPIPE));
+        assert_eq!(log.stream, LogStream::Broken(Errno::EPIPE));
         assert!(!log.wants_write());
         assert!(log.ring.len() <= RING_SIZE);
         log.drain_blocking(10_000);

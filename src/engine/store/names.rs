@@ -2,7 +2,7 @@
 //!
 //! The owner of a name keeps where it begins and how long it is, 5 bytes, and says when it lets go.
 //! The arena only counts what was let go; it does not know its owners. When more than half is
-//! garbage, the owners are asked to come by once and [`Names::compact`] moves what they hold.
+//! garbage, the owners are asked to come by once and [`NameArena::compact`] moves what they hold.
 //!
 //! The invariant: **the live bytes, `bytes.len() - garbage`, are exactly those that owners hold**, and
 //! no two owners hold the same ones. It is the owners' part to release once, and to come all.
@@ -43,12 +43,12 @@ impl std::error::Error for NameError {}
 
 /// Many short byte strings in one allocation.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct NameArena {
     bytes: Vec<u8>,
     garbage: usize,
 }
 
-impl Names {
+impl NameArena {
     /// An empty arena, which allocates nothing.
     #[must_use]
     pub fn new() -> Self {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn refuses_what_does_not_fit() {
-        let mut names = Names::new();
+        let mut names = NameArena::new();
         assert_eq!(names.push(&[b'a'; 256]), Err(NameError::TooLong));
         assert_eq!(names.push(&[b'a'; 255]), Ok(Name { offset: 0, len: 255 }));
         assert_eq!(names.push(b""), Ok(Name { offset: 255, len: 0 }));
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn wants_compaction_when_most_is_garbage_and_it_is_much() {
-        let mut names = Names::new();
+        let mut names = NameArena::new();
         let count = 2 * GARBAGE_MIN / 128;
         for _ in 0..count {
             names.push(&[b'a'; 128]).unwrap();
@@ -166,7 +166,7 @@ mod tests {
 
         #[test]
         fn agrees_with_a_list_of_strings(ops in prop::collection::vec(op(), 0..100)) {
-            let mut names = Names::new();
+            let mut names = NameArena::new();
             let mut owners: Vec<Name> = Vec::new();
             let mut model: Vec<Vec<u8>> = Vec::new();
             for op in ops {

@@ -53,7 +53,7 @@ pub struct TimerId {
 /// A timer, or a free place in the slab: then it is in no list but the free one, linked by `next`,
 /// and its generation is one that no id has yet.
 #[derive(Clone, Copy, Debug)]
-struct Timer<T> {
+struct TimerEntry<T> {
     deadline: Millis,
     prev: u32,
     next: u32,
@@ -61,16 +61,16 @@ struct Timer<T> {
     payload: T,
 }
 
-const _: () = assert!(size_of::<Timer<u32>>() == 24);
+const _: () = assert!(size_of::<TimerEntry<u32>>() == 24);
 
 /// A queue of timers, linked through the slab.
 #[derive(Clone, Copy, Debug)]
-struct List {
+struct TimerList {
     head: u32,
     tail: u32,
 }
 
-impl List {
+impl TimerList {
     const EMPTY: Self = Self { head: NIL, tail: NIL };
 }
 
@@ -86,8 +86,8 @@ pub struct Wheel<T> {
     /// Bit `s` of `occupied[l]` is set if and only if slot `s` of level `l` has a timer.
     occupied: [u64; LEVEL_COUNT],
     /// The slots, level by level, then `DUE` and `FAR`.
-    lists: [List; LIST_COUNT],
-    timers: Vec<Timer<T>>,
+    lists: [TimerList; LIST_COUNT],
+    timers: Vec<TimerEntry<T>>,
     free: u32,
     len: usize,
 }
@@ -99,7 +99,7 @@ impl<T: Copy> Wheel<T> {
         Self {
             elapsed: now,
             occupied: [0; LEVEL_COUNT],
-            lists: [List::EMPTY; LIST_COUNT],
+            lists: [TimerList::EMPTY; LIST_COUNT],
             timers: Vec::new(),
             free: NIL,
             len: 0,
@@ -267,7 +267,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Takes a timer out of its list.
     fn unlink(&mut self, index: u32) {
-        let Timer { deadline, prev, next, .. } = *self.timer(index);
+        let TimerEntry { deadline, prev, next, .. } = *self.timer(index);
         let list = self.list_of(deadline);
         match prev {
             NIL => self.lists[list].head = next,
@@ -282,7 +282,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Empties a list and returns its first timer, which still leads to the others.
     fn take(&mut self, list: usize) -> u32 {
-        let head = std::mem::replace(&mut self.lists[list], List::EMPTY).head;
+        let head = std::mem::replace(&mut self.lists[list], TimerList::EMPTY).head;
         self.mark(list);
         head
     }
@@ -314,7 +314,7 @@ impl<T: Copy> Wheel<T> {
     fn allocate(&mut self, deadline: Millis, payload: T) -> u32 {
         self.len += 1;
         if self.free == NIL {
-            self.timers.push(Timer { deadline, prev: NIL, next: NIL, generation: 0, payload });
+            self.timers.push(TimerEntry { deadline, prev: NIL, next: NIL, generation: 0, payload });
             return u32::try_from(self.timers.len() - 1).expect("2^32 timers would fill 96 GiB");
         }
         let index = self.free;
@@ -324,15 +324,15 @@ impl<T: Copy> Wheel<T> {
         index
     }
 
-    fn resolve(&self, id: TimerId) -> Option<&Timer<T>> {
+    fn resolve(&self, id: TimerId) -> Option<&TimerEntry<T>> {
         self.timers.get(id.index as usize).filter(|timer| timer.generation == id.generation)
     }
 
-    fn timer(&self, index: u32) -> &Timer<T> {
+    fn timer(&self, index: u32) -> &TimerEntry<T> {
         &self.timers[index as usize]
     }
 
-    fn timer_mut(&mut self, index: u32) -> &mut Timer<T> {
+    fn timer_mut(&mut self, index: u32) -> &mut TimerEntry<T> {
         &mut self.timers[index as usize]
     }
 }

@@ -17,7 +17,7 @@ pub fn config() -> &'static Path {
 }
 
 /// A file that belongs to an installation.
-pub struct Item {
+pub struct InstalledFile {
     /// Where it goes.
     pub path: PathBuf,
     /// What it is.
@@ -36,7 +36,7 @@ pub enum Content {
     Link(&'static str),
 }
 
-impl Item {
+impl InstalledFile {
     fn new(path: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { path: path.into(), content: Content::Bytes(bytes.into()), mode: 0o644, kept: false }
     }
@@ -90,18 +90,19 @@ impl Init {
     }
 
     /// The program, being `bytes`.
-    pub fn program(self, bytes: Vec<u8>) -> Item {
-        Item::new(format!("{}/sbin/rinotifyd", self.prefix()), bytes).executable()
+    pub fn program(self, bytes: Vec<u8>) -> InstalledFile {
+        InstalledFile::new(format!("{}/sbin/rinotifyd", self.prefix()), bytes).executable()
     }
 
     /// Everything but the program.
-    pub fn belongings(self) -> Vec<Item> {
+    pub fn belongings(self) -> Vec<InstalledFile> {
         let prefix = self.prefix();
-        let share = |path: &str, bytes: &'static [u8]| Item::new(format!("{prefix}/share/{path}"), bytes);
+        let share =
+            |path: &str, bytes: &'static [u8]| InstalledFile::new(format!("{prefix}/share/{path}"), bytes);
         // The client is the same program, and the completions of a shell are one file for both.
-        let link = |(path, target): (&str, &'static str)| Item {
+        let link = |(path, target): (&str, &'static str)| InstalledFile {
             content: Content::Link(target),
-            ..Item::new(format!("{prefix}/{path}"), b"".as_slice())
+            ..InstalledFile::new(format!("{prefix}/{path}"), b"".as_slice())
         };
         let links = [
             ("sbin/rinotifyctl", "rinotifyd"),
@@ -124,18 +125,18 @@ impl Init {
                 "fish/vendor_completions.d/rinotifyd.fish",
                 include_bytes!("../../../conf/completions/rinotifyd.fish"),
             ),
-            Item::new(config(), include_bytes!("../../../conf/rinotifyd.conf").as_slice()).kept(),
+            InstalledFile::new(config(), include_bytes!("../../../conf/rinotifyd.conf").as_slice()).kept(),
         ]);
         items
     }
 
     /// What starts the service.
-    fn service(self) -> Vec<Item> {
+    fn service(self) -> Vec<InstalledFile> {
         let prefix = self.prefix();
         let item = |path: &str, text: &str| {
             let text = text.replace("/usr/sbin/", &format!("/{prefix}/sbin/"));
             let text = text.replace("/etc/rinotifyd/rinotifyd.conf", DEFAULT_CONFIG);
-            Item::new(path, text.into_bytes())
+            InstalledFile::new(path, text.into_bytes())
         };
         match self {
             Self::Systemd => vec![item(

@@ -193,7 +193,7 @@ impl<'a> Copy<'a> {
         let copy = open_child(to.dir, to.name).map_err(failed("open"))?;
         let avoid = stat(copy.as_fd()).map_err(failed("stat"))?.id;
         let again = open_child(top.as_fd(), c".").map_err(failed("open"))?;
-        let mut tree = Tree {
+        let mut tree = CopiedTree {
             walk: Walk::new(again, self.op, path, self.control)?,
             made: Chain::new(open_child(copy.as_fd(), c".").map_err(failed("open"))?)
                 .map_err(failed("stat"))?,
@@ -224,7 +224,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies one entry, or completes a directory. `false` at the end of the tree.
-    fn step(&mut self, tree: &mut Tree<'_>) -> Result<bool, Failure> {
+    fn step(&mut self, tree: &mut CopiedTree<'_>) -> Result<bool, Failure> {
         if let Some(entry) = tree.walk.next_entry()? {
             match self.entry(tree, &entry) {
                 // An entry that was removed after it was listed is not copied.
@@ -245,7 +245,7 @@ impl<'a> Copy<'a> {
         tree.made.pop().map_err(|errno| Failure::new("open", tree.walk.dir_path(), errno))
     }
 
-    fn entry(&mut self, tree: &mut Tree<'_>, entry: &DirEntry) -> Result<(), Failure> {
+    fn entry(&mut self, tree: &mut CopiedTree<'_>, entry: &DirEntry) -> Result<(), Failure> {
         if entry.kind == Kind::Directory {
             return self.directory(tree, entry);
         }
@@ -269,7 +269,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Goes into a directory, and makes its copy.
-    fn directory(&mut self, tree: &mut Tree<'_>, entry: &DirEntry) -> Result<(), Failure> {
+    fn directory(&mut self, tree: &mut CopiedTree<'_>, entry: &DirEntry) -> Result<(), Failure> {
         tree.walk.descend(&entry.name)?;
         let path = PathRef::from(tree.walk.dir_path());
         let failed = |op| move |errno| Failure::new(op, path, errno);
@@ -284,7 +284,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Links a file to a copy that was made of it under another name. `false` if there is none.
-    fn link(&mut self, tree: &Tree<'_>, found: &Stat, to: EntryRef<'_>) -> Result<bool, Failure> {
+    fn link(&mut self, tree: &CopiedTree<'_>, found: &Stat, to: EntryRef<'_>) -> Result<bool, Failure> {
         let Some((more, path)) = self.linked.get_mut(&found.id) else { return Ok(false) };
         let split = path.iter().rposition(|&byte| byte == b'/');
         let (dir, name) =
@@ -321,7 +321,7 @@ impl<'a> Copy<'a> {
 }
 
 /// A tree that is being copied: a walk through the source, and the directories of the copy.
-struct Tree<'a> {
+struct CopiedTree<'a> {
     walk: Walk<'a>,
     made: Chain,
     /// The copy's first directory.
@@ -332,7 +332,7 @@ struct Tree<'a> {
     path_len: usize,
 }
 
-impl Tree<'_> {
+impl CopiedTree<'_> {
     fn has(&self, entry: &DirEntry) -> bool {
         stat_at(self.walk.dir(), &entry.name).is_ok()
     }

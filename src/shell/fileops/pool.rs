@@ -52,14 +52,14 @@ struct Queue {
     /// How many operations on directories have ended.
     trees: u64,
     /// The operations that are being carried out: no more than there are threads.
-    running: Vec<Running>,
+    running: Vec<UnderWay>,
     idle: usize,
     threads: usize,
     threads_max: usize,
 }
 
 #[derive(Debug)]
-struct Running {
+struct UnderWay {
     task: TaskId,
     paths: [Vec<u8>; 2],
     control: Arc<Control>,
@@ -94,7 +94,7 @@ impl Queue {
         let next = self.waiting.remove(index)?;
         let control = Arc::clone(&next.control);
         let paths = paths(&next.operation).map(<[u8]>::to_vec);
-        self.running.push(Running { task: next.operation.task, paths, control });
+        self.running.push(UnderWay { task: next.operation.task, paths, control });
         Some(next)
     }
 

@@ -156,7 +156,7 @@ pub struct Walk<'a> {
     op: &'static str,
     control: &'a Control,
     chain: Chain,
-    levels: Vec<Level>,
+    levels: Vec<WalkLevel>,
     levels_max: usize,
     pending: Pending,
     buffer: Vec<u8>,
@@ -166,7 +166,7 @@ pub struct Walk<'a> {
 
 /// One directory on the way down.
 #[derive(Clone, Copy, Debug)]
-struct Level {
+struct WalkLevel {
     /// Where the path of the directory above ends.
     path_end: usize,
     /// Where its own pending names begin.
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
         control: &'a Control,
     ) -> Result<Self, Failure> {
         let chain = Chain::new(top).map_err(|errno| Failure::new(op, path, errno))?;
-        let levels = vec![Level { path_end: 0, pending_start: 0 }];
+        let levels = vec![WalkLevel { path_end: 0, pending_start: 0 }];
         let buffer = vec![0; LIST_BUFFER_SIZE];
         let (pending, path) = (Pending::default(), path.to_vec());
         Ok(Self { op, control, chain, levels, levels_max: LEVELS_MAX, pending, buffer, path })
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
             }
             Err(errno) => return Err(Failure::new("open", self.path_of(name), errno)),
         }
-        self.levels.push(Level { path_end: self.path.len(), pending_start: self.pending.0.len() });
+        self.levels.push(WalkLevel { path_end: self.path.len(), pending_start: self.pending.0.len() });
         self.path.push(b'/');
         self.path.extend_from_slice(name.to_bytes());
         Ok(())

@@ -42,7 +42,7 @@ pub struct Syslog {
     sections: Vec<Section>,
     /// For each section: its facility, and the index of its destination.
     routes: Vec<(Facility, usize)>,
-    destinations: Vec<Destination>,
+    destinations: Vec<Receiver>,
     host: String,
     /// The line that is being made; kept for its memory.
     line: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct Syslog {
 
 /// A receiver of lines. Several sections can have the same.
 #[derive(Debug)]
-struct Destination {
+struct Receiver {
     address: Address,
     target: Target,
     stream: bool,
@@ -114,7 +114,7 @@ impl Syslog {
             let index = known.or_else(|| {
                 let destination = match old.iter().position(|known| known.address == section.address) {
                     Some(at) => old.swap_remove(at),
-                    None => Destination::new(&section.address).map_err(&mut *report).ok()?,
+                    None => Receiver::new(&section.address).map_err(&mut *report).ok()?,
                 };
                 self.destinations.push(destination);
                 Some(self.destinations.len() - 1)
@@ -196,7 +196,7 @@ fn facility(name: &str) -> Facility {
     name.parse().unwrap_or(Facility::LOG_DAEMON)
 }
 
-impl Destination {
+impl Receiver {
     fn new(address: &Address) -> Result<Self, String> {
         let (target, stream) = match address {
             Address::Path(path) => (Target::Path(std::ffi::OsStr::from_bytes(path).into()), false),

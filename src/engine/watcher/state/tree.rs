@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use super::covers::CoverId;
 use crate::engine::ids::NodeId;
 use crate::engine::store::index_table::{IndexTable, Seed, hash_number};
-use crate::engine::store::names::{Name, Names};
+use crate::engine::store::names::{Name, NameArena};
 use crate::types::Wd;
 
 /// No node.
@@ -62,7 +62,7 @@ pub struct Tree {
     free: u32,
     by_name: IndexTable,
     by_wd: IndexTable,
-    names: Names,
+    names: NameArena,
     /// The pins of a node beyond its first. At the first scan of a large tree every node has one.
     more_pins: HashMap<u32, u32>,
     seed: Seed,
@@ -114,7 +114,7 @@ impl Tree {
             free: NONE,
             by_name: IndexTable::new(),
             by_wd: IndexTable::new(),
-            names: Names::new(),
+            names: NameArena::new(),
             more_pins: HashMap::new(),
             seed: Seed::new(),
             watched: 0,
@@ -553,7 +553,7 @@ impl Tree {
     }
 }
 
-fn hash_node(seed: &Seed, nodes: &[Node], names: &Names, index: u32) -> u64 {
+fn hash_node(seed: &Seed, nodes: &[Node], names: &NameArena, index: u32) -> u64 {
     let node = &nodes[index as usize];
     seed.hash(node.parent, names.get(node.name_offset, node.name_len))
 }
