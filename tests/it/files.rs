@@ -86,7 +86,8 @@ fn the_first_rule_that_matches_is_carried_out() {
     scratch.dir("aside/sub");
     scratch.write("aside/sub/e", "e");
     scratch.rename("aside", "in/tree.to_move");
-    scratch.dir("in/gone.to_delete/sub");
+    scratch.dir("gone/sub");
+    scratch.rename("gone", "in/gone.to_delete");
     daemon.wait_for(|| scratch.path("out/tree/sub/e").exists(), "the tree");
     daemon.wait_for(|| !scratch.path("in/gone.to_delete").exists(), "no tree");
     daemon.wait_for(|| scratch.read("out/deep/er/d") == "d", "a file in new directories");
