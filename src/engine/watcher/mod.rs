@@ -8,11 +8,13 @@
 //! `state/` (what the watcher knows), `places` (what a task may ask of it), `coverage` (whom a directory
 //! concerns), `visits` (which directories are to be visited), `deliver` (whom an event concerns),
 //! `unsettled` (files that may still be written to), `joins` (directories that come under another watch),
-//! `abandon` (how a directory ceases to be watched), `renames`, `repair` (overflow, rescan, mounts),
+//! `abandon` (how a directory ceases to be watched), `cover_again` (what a rename means for what is below),
+//! `renames`, `repair` (overflow, rescan, mounts),
 //! `limit` (the kernel's limit of watches), `found` (what a visit has found), `scans` (what a visit asks),
 //! `reload`, `report` (for the status).
 
 mod abandon;
+mod cover_again;
 mod coverage;
 mod deliver;
 mod found;
@@ -93,7 +95,10 @@ impl Watcher {
 
     /// There is time for a piece of long work: the next directories are visited.
     pub fn on_spare(&mut self, step: &mut Step<'_, '_>) {
-        self.ask_some(step.cx);
+        self.cover_some(step);
+        if !self.stream.is_full() {
+            self.ask_some(step);
+        }
         self.note_visited(step);
     }
 
@@ -146,6 +151,11 @@ impl Watcher {
         let position = self.stream.position();
         if let Some(rename) = self.rename_above(node) {
             rename.deferred.push(Kept::new(event, position));
+            return;
+        }
+        // Was a directory above it renamed a moment ago? Then it may be another watch's, or none's.
+        self.resolve_cover(step, node);
+        if self.tree.wd(node) != Some(event.wd) {
             return;
         }
         // Is its directory in doubt? Then it waits until the directory was found.
@@ -295,6 +305,7 @@ impl Watcher {
     fn take_scan(&mut self, step: &mut Step<'_, '_>, scan: PendingScan) {
         let PendingScan { asked: Asked { visit, parent, name }, result, after, .. } = scan;
         let node = visit.node;
+        self.resolve_cover(step, node);
         let touched = match &result {
             Ok(seen) => self.stream.touched(seen.wd, after),
             Err(_) => Touched::new(),
@@ -385,7 +396,7 @@ impl Watcher {
     /// Whether a piece of long work waits.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.visits.is_empty() && !self.stream.is_full()
+        self.has_stale_covers() || !self.visits.is_empty() && !self.stream.is_full()
     }
 
     /// Whether the first look at all watch paths is done.

@@ -6,7 +6,6 @@
 
 use super::coverage::Known;
 use super::deliver::Occurrence;
-use super::state::covers::CoverId;
 use super::state::renames::{HALF_WAIT_MS, Origin, PendingRename, Wait};
 use super::state::visit_queue::VisitReason;
 use super::state::{Step, Watcher};
@@ -22,6 +21,9 @@ impl Watcher {
         cookie: u32,
         unsettled: bool,
     ) {
+        if let Some(child) = self.tree.child(event.node, event.name) {
+            self.resolve_cover(step, child);
+        }
         let cx = &mut *step.cx;
         if let Some(mut exchange) = self.renames.take_exchange(event.node) {
             if event.is_dir && exchange.name() == event.name {
@@ -129,36 +131,8 @@ impl Watcher {
         self.vacate_name(step, parent, name);
         if self.tree.child(parent, name).is_some() {
             self.abandon_departed(step, moved, "it took the place of a watch path");
-        } else if self.tree.arrive(moved, parent, name) {
-            self.cover_again(step, moved);
-        } else {
+        } else if !self.move_node(step, moved, parent, name) {
             self.abandon(step, moved, "there is no room for its name");
-        }
-    }
-
-    /// A directory with all below it moved: the watches that cover it may be others now.
-    fn cover_again(&mut self, step: &mut Step<'_, '_>, top: NodeId) {
-        for node in self.tree.subtree(top) {
-            let Some(parent) = self.tree.parent(node) else { continue };
-            let name = self.tree.name(node).to_vec();
-            let (old, old_mask) = (self.cover(node), self.mask(node));
-            // What is below has not moved in it.
-            let known = if node == top { Known::Moved(old) } else { Known::Before };
-            let new = self.cover_of_child(step.cx, parent, &name, known);
-            let has_excludes = self.has_excludes(step.cx.config, new);
-            if node == top && new == old && !has_excludes {
-                // All below has the same cover too: nothing to do for any of them.
-                return;
-            }
-            if new == old && !has_excludes || !self.tree.is_linked(node) {
-                continue;
-            }
-            if new == CoverId::NONE {
-                self.abandon(step, node, "no watch covers its new place");
-                continue;
-            }
-            self.set_cover(node, new);
-            self.join(node, old, old_mask);
         }
     }
 
@@ -282,7 +256,10 @@ impl Watcher {
     /// Whether a visit that is still to be made may find a directory where no event saw it arrive.
     pub(super) fn may_be_found(&self) -> bool {
         let position = self.stream.position();
-        self.visits.has_visits() || self.awaits_scans() || self.renames.has_visits(position)
+        self.visits.has_visits()
+            || self.awaits_scans()
+            || self.renames.has_visits(position)
+            || self.has_stale_covers()
     }
 
     /// The second half of this rename will not come: the directory has left the watched trees.

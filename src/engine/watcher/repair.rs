@@ -112,7 +112,10 @@ impl Watcher {
 
     /// Ends the pass when nothing is left to be visited.
     pub(super) fn end_pass(&mut self, step: &mut Step<'_, '_>) {
-        let is_over = !self.visits.has_visits() && !self.awaits_scans() && !self.renames.holds_visits();
+        let is_over = !self.visits.has_visits()
+            && !self.awaits_scans()
+            && !self.renames.holds_visits()
+            && !self.has_stale_covers();
         if !is_over {
             return;
         }
@@ -224,6 +227,7 @@ impl Watcher {
                 continue;
             }
             let is_dir = kept.mask & IN_ISDIR != 0 || kept.name.is_empty();
+            self.resolve_cover(step, node);
             self.deliver(step, &Occurrence::new(node, &kept.name, kind, is_dir));
         }
     }

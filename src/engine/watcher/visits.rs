@@ -76,6 +76,7 @@ impl Watcher {
             },
         };
         self.set_cover(node, cover);
+        self.stale.note_new(node, parent);
         self.push_visit(node, reason);
     }
 

@@ -5,6 +5,7 @@ pub mod covers;
 pub mod joins;
 pub mod renames;
 pub mod repair;
+pub mod stale;
 pub mod stream;
 pub mod tree;
 pub mod unsettled;
@@ -21,6 +22,7 @@ use covers::{CoverId, Covers, FoundNames};
 use joins::Joins;
 use renames::{PendingRename, Renames};
 use repair::Repair;
+use stale::Stale;
 use stream::Stream;
 use tree::Tree;
 use unsettled::Unsettled;
@@ -48,6 +50,7 @@ pub struct Watcher {
     pub(super) unsettled: Unsettled,
     pub(super) renames: Renames,
     pub(super) joins: Joins,
+    pub(super) stale: Stale,
     pub(super) repair: Repair,
     /// By the text of the path, which means the same in every watch and in the next configuration.
     pub(super) troubles: BTreeMap<Vec<u8>, Trouble>,
@@ -78,6 +81,7 @@ impl Watcher {
             unsettled: Unsettled::default(),
             renames: Renames::default(),
             joins: Joins::default(),
+            stale: Stale::default(),
             repair: Repair::default(),
             troubles: BTreeMap::new(),
             ready: false,

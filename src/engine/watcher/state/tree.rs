@@ -203,6 +203,17 @@ impl Tree {
         None
     }
 
+    /// The node and all above it, up to `/`.
+    pub fn way_up(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| self.parent(*node))
+    }
+
+    /// Whether `node` is `top` or below it.
+    #[must_use]
+    pub fn is_below(&self, node: NodeId, top: NodeId) -> bool {
+        self.way_up(node).any(|above| above == top)
+    }
+
     /// When the directory's watch ends, its name may lead to another directory at once.
     pub fn note_replaceable(&mut self, node: NodeId) {
         self.set_flag(node, REPLACEABLE, true);
@@ -428,6 +439,29 @@ impl Tree {
             next += 1;
         }
         found
+    }
+
+    /// The next of the nodes below `top`, parents first; `node` is one of them, or `top` to begin with.
+    #[must_use]
+    pub fn next_in(&self, top: NodeId, node: NodeId) -> Option<NodeId> {
+        if self.has_children(node) {
+            return Some(NodeId(self.at(node).first_child));
+        }
+        let mut at = node;
+        while at != top {
+            let Node { next, parent, .. } = *self.at(at);
+            if next != NONE {
+                return Some(NodeId(next));
+            }
+            at = NodeId(parent);
+        }
+        None
+    }
+
+    /// Whether there is any directory directly below, also a detached one.
+    #[must_use]
+    pub fn has_children(&self, node: NodeId) -> bool {
+        self.at(node).first_child != NONE
     }
 
     /// The directories directly below, detached ones too.
