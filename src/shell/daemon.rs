@@ -172,6 +172,9 @@ impl<'a> Daemon<'a> {
             self.arm()?;
             self.flush_log();
             let timeout = self.timeout();
+            if timeout.is_none() {
+                self.scanner.rest();
+            }
             self.reactor.fetch(timeout, &mut ready).map_err(|errno| Error::new("epoll_wait", b"", errno))?;
             self.turn(&ready)?;
         }

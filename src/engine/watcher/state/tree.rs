@@ -421,6 +421,13 @@ impl Tree {
         }
     }
 
+    /// How many bytes the directory's path has.
+    #[must_use]
+    pub fn path_len(&self, node: NodeId) -> usize {
+        let lengths = self.way_up(node).filter(|node| *node != ROOT).map(|node| 1 + self.name(node).len());
+        lengths.sum::<usize>().max(1)
+    }
+
     /// The path as a new vector.
     #[must_use]
     pub fn path_of(&self, node: NodeId, name: &[u8]) -> Vec<u8> {
@@ -615,6 +622,7 @@ mod tests {
         let b = tree.insert(a, b"bb").unwrap();
         assert_eq!(path(&tree, b, b""), "/a/bb");
         assert_eq!(path(&tree, b, b"f"), "/a/bb/f");
+        assert_eq!([ROOT, a, b].map(|node| tree.path_len(node)), [1, 2, 5]);
         assert_eq!(tree.child(a, b"bb"), Some(b));
         assert_eq!(tree.child(a, b"b"), None);
     }
