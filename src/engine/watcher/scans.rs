@@ -33,9 +33,9 @@ impl Watcher {
             }
             let Some(visit) = self.visits.pop() else { break };
             if self.is_between_names(node)
-                && let Some(rename) = self.rename_above(node)
+                && let Some(top) = self.tree.in_transit(node)
+                && self.renames.keep_visit(top, visit)
             {
-                rename.visits.push(visit);
                 continue;
             }
             self.resolve_cover(step, node);
