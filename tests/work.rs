@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rinotifyd::config::filter::Filters;
 use rinotifyd::config::{Config, Trigger};
 use rinotifyd::engine::message::{Entry, EntryKind, List, Scan, Seen};
-use rinotifyd::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use rinotifyd::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use rinotifyd::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
 use rinotifyd::types::{Millis, Wd};
 
@@ -58,7 +58,13 @@ struct Lab {
 
 impl Lab {
     fn new(config: Config) -> Self {
-        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, secret: [0; 2] };
+        let options = Options {
+            dry_run: false,
+            default_max_jobs: 4,
+            sift_at: SIFT_AT,
+            kept_max: KEPT_MAX,
+            secret: [0; 2],
+        };
         Self {
             engine: Engine::new(config, options, 0),
             now: 0,

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
-use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use crate::record::{Level, LogLevels};
 use crate::shell::scan::{Scanner, Watches};
 use crate::sys::stat::FileId;
@@ -24,7 +24,13 @@ pub fn directories(mut config: Config) -> usize {
         // What is in the directories is not the question.
         watch.catch_up = false;
     }
-    let options = Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] };
+    let options = Options {
+        dry_run: true,
+        default_max_jobs: u32::MAX,
+        sift_at: SIFT_AT,
+        kept_max: KEPT_MAX,
+        secret: [0; 2],
+    };
     let mut counter = Counter {
         engine: Engine::new(config, options, 0),
         scanner: Scanner::default(),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
-use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
 use crate::quote::{Quoted, plain};
 use crate::record::{Level, LogLevels};
@@ -67,7 +67,13 @@ pub fn explain(mut config: Config, kind: EventKind, path: &[u8]) -> (String, boo
     let mut explainer = Explainer {
         engine: Engine::new(
             config,
-            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] },
+            Options {
+                dry_run: true,
+                default_max_jobs: u32::MAX,
+                sift_at: SIFT_AT,
+                kept_max: KEPT_MAX,
+                secret: [0; 2],
+            },
             0,
         ),
         watches: vec![None; target.names.len() + 1],

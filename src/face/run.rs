@@ -15,7 +15,7 @@ use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
-use crate::engine::{Options, SIFT_AT};
+use crate::engine::{KEPT_MAX, Options, SIFT_AT};
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::shell::daemon::{Daemon, Reload};
 use crate::shell::host::Machine;
@@ -168,6 +168,7 @@ fn start(
         dry_run,
         default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX),
         sift_at: SIFT_AT,
+        kept_max: KEPT_MAX,
         secret: [random(), random()],
     };
     let control = config.daemon.control.clone();

@@ -107,7 +107,8 @@ pub struct Shell {
 impl Shell {
     pub fn new(config: Config, world: World, rng: Rng) -> Self {
         let now = 1_000;
-        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4, secret: [1, 2] };
+        let kept_max = world.kept_max;
+        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4, kept_max, secret: [1, 2] };
         Self {
             engine: Engine::new(config, options, now),
             world,

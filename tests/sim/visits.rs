@@ -221,7 +221,7 @@ fn copy(item: &Item) -> Item {
 
 /// Any node: a shell only passes it on.
 fn some_node() -> NodeId {
-    let options = Options { dry_run: false, default_max_jobs: 1, sift_at: 1, secret: [0; 2] };
+    let options = Options { dry_run: false, default_max_jobs: 1, sift_at: 1, kept_max: 1, secret: [0; 2] };
     let mut engine = Engine::new(config(b"/top", Vec::new(), &[]), options, 0);
     let mut effects = Vec::new();
     engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);

@@ -148,10 +148,8 @@ impl Watcher {
             self.replay(step);
         }
         // Is its directory between two names? Then it waits for the second.
-        let position = self.stream.position();
-        if let Some(rename) = self.rename_above(node) {
-            rename.deferred.push(Kept::new(event, position));
-            return;
+        if self.is_between_names(node) {
+            return self.defer(step.cx, node, Kept::new(event, self.stream.place()));
         }
         // Was a directory above it renamed a moment ago? Then it may be another watch's, or none's.
         self.resolve_cover(step, node);
@@ -161,7 +159,7 @@ impl Watcher {
         // Is its directory in doubt? Then it waits until the directory was found.
         if self.is_in_doubt(node, kind) {
             self.settle(step.cx, node, event.name, kind);
-            self.keep_in_doubt(node, event);
+            self.keep_in_doubt(node, event, step.cx.options.kept_max);
             return;
         }
         // Does it settle a file that may have been written unseen?
@@ -278,13 +276,14 @@ impl Watcher {
 
     /// Deals with the events that waited for a rename that has ended now.
     fn replay(&mut self, step: &mut Step<'_, '_>) {
+        self.look_for_missed();
         while let Some(kept) = self.stream.next_replay() {
             let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
-            let position = self.stream.set_position(kept.position);
+            let place = self.stream.set_place(kept.place);
             for node in self.tree.nodes_of(kept.wd).iter() {
                 self.handle(step, node, kind, &kept.event());
             }
-            self.stream.set_position(position);
+            self.stream.set_place(place);
         }
     }
 

@@ -7,10 +7,12 @@
 use super::coverage::Known;
 use super::deliver::Occurrence;
 use super::state::renames::{HALF_WAIT_MS, Origin, PendingRename, Wait};
+use super::state::stream::Kept;
 use super::state::visit_queue::VisitReason;
 use super::state::{Step, Watcher};
 use crate::engine::context::{Context, Timer};
 use crate::engine::ids::NodeId;
+use crate::record::Level;
 
 impl Watcher {
     /// The first half of a rename, which was told already.
@@ -161,18 +163,33 @@ impl Watcher {
         if self.tree.in_transit(node) == Some(node) {
             return;
         }
-        let kept = self.rename_above(node).map(|rename| std::mem::take(&mut rename.deferred));
+        let top = self.tree.in_transit(node);
+        let (kept, missed_since_ns) = top.map(|top| self.renames.take_deferred(top)).unwrap_or_default();
         let place = self.tree.parent(node).map(|parent| (parent, self.tree.name(node).to_vec()));
         self.detach_unknown(cx, node);
         if let (Some((parent, name)), Some(_)) = (place, self.repair.pass) {
             // What has its old name by now may have come with an event that was dropped.
             self.guess(cx, parent, &name, VisitReason::Created, Known::Before);
         }
-        for event in kept.into_iter().flatten() {
+        if let Some(rename) = self.renames.of_node(node) {
+            rename.missed_since_ns = missed_since_ns;
+        }
+        for event in kept {
             let first = self.tree.nodes_of(event.wd).iter().next();
-            if let Some(rename) = first.and_then(|node| self.rename_above(node)) {
-                rename.deferred.push(event);
+            if let Some(node) = first {
+                self.defer(cx, node, event);
             }
+        }
+    }
+
+    /// Keeps an event of a directory that is between two names, or below one that is.
+    pub(super) fn defer(&mut self, cx: &mut Context<'_>, node: NodeId, event: Kept) {
+        if let Some(top) = self.tree.in_transit(node)
+            && self.renames.defer(top, event, cx.options.kept_max)
+        {
+            let text =
+                "too many events of a directory that is being renamed; its tree is compared with the disk";
+            cx.log_daemon(Level::Warning, text, |record| record.field("path", self.tree.path_of(top, b"")));
         }
     }
 
@@ -230,9 +247,16 @@ impl Watcher {
             // arrivals under one name may be told as one (`inotify(7)`).
             self.guess(cx, rename.parent, rename.name(), VisitReason::Created, Known::Appeared);
         }
-        rename.visits.into_iter().for_each(|visit| self.visits.push(visit));
-        self.stream.replay(rename.deferred);
+        if let (Some(node), Some(since_ns)) = (rename.node, rename.missed_since_ns)
+            && self.tree.is_attached(node)
+        {
+            self.tree.pin(node);
+            self.repair.missed.push((node, since_ns));
+        }
         self.tree.unpin(rename.parent);
+        let (events, visits) = rename.into_kept();
+        visits.into_iter().for_each(|visit| self.visits.push(visit));
+        self.stream.replay(events);
     }
 
     fn arm_renames(&mut self, cx: &mut Context<'_>) {

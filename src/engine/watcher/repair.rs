@@ -110,6 +110,18 @@ impl Watcher {
         self.repair.pass.map_or(i64::MAX, |pass| pass.since_ns.saturating_sub(CLOCK_MARGIN_NS))
     }
 
+    /// Directories got more events than could be kept while they were between two names. What the events said is
+    /// looked for, as after an overflow of the kernel's queue.
+    pub(super) fn look_for_missed(&mut self) {
+        for (top, since_ns) in std::mem::take(&mut self.repair.missed) {
+            let mut nodes = self.tree.subtree(top);
+            nodes.retain(|node| self.tree.is_attached(*node));
+            nodes.iter().for_each(|node| self.tree.doubt(*node));
+            self.start_pass(&nodes, Pass { since_ns, last_words: None, is_blind: true });
+            self.tree.unpin(top);
+        }
+    }
+
     /// Ends the pass when nothing is left to be visited.
     pub(super) fn end_pass(&mut self, step: &mut Step<'_, '_>) {
         let is_over = !self.visits.has_visits()
@@ -138,6 +150,7 @@ impl Watcher {
             unseen.into_iter().for_each(|node| self.end_doubt(step, node));
         }
         self.repair.doubted.clear();
+        self.repair.doubted_len = 0;
         if self.repair.limit.is_some() {
             return;
         }
@@ -219,11 +232,13 @@ impl Watcher {
     /// dropped events can be told under its path. Its content was listed after that.
     pub(super) fn end_doubt(&mut self, step: &mut Step<'_, '_>, node: NodeId) {
         self.tree.trust(node);
-        for kept in self.repair.doubted.remove(&node).unwrap_or_default() {
+        let events = self.repair.doubted.remove(&node).unwrap_or_default();
+        self.repair.doubted_len -= events.len();
+        for kept in events {
             let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
             let Some(node) = self.node_of(node, kept.wd) else { continue };
             if self.tree.is_doubted(node) {
-                self.repair.doubted.entry(node).or_default().push(kept);
+                self.keep_doubted(node, kept);
                 continue;
             }
             let is_dir = kept.mask & IN_ISDIR != 0 || kept.name.is_empty();
@@ -250,8 +265,15 @@ impl Watcher {
     }
 
     /// Keeps an event until its directory is found.
-    pub(super) fn keep_in_doubt(&mut self, node: NodeId, event: &RawEvent<'_>) {
-        let kept = Kept::new(event, self.stream.position());
+    pub(super) fn keep_in_doubt(&mut self, node: NodeId, event: &RawEvent<'_>, kept_max: usize) {
+        // What is not kept is found by the visit that ends the doubt, like what the kernel dropped.
+        if self.repair.doubted_len < kept_max {
+            self.keep_doubted(node, Kept::new(event, self.stream.place()));
+        }
+    }
+
+    fn keep_doubted(&mut self, node: NodeId, kept: Kept) {
+        self.repair.doubted_len += 1;
         self.repair.doubted.entry(node).or_default().push(kept);
     }
 

@@ -73,9 +73,12 @@ pub struct PendingRename {
     /// It is a file that a process may have closed after writing without being seen; see `unsettled`.
     pub unsettled: bool,
     /// Events of the moved directory and those below it, kept until its path is known, in order.
-    pub deferred: Vec<Kept>,
+    deferred: Vec<Kept>,
+    /// There were more than could be kept. Since this moment of the wall clock, in nanoseconds, changes in the
+    /// directory and those below it are to be looked for.
+    pub missed_since_ns: Option<i64>,
     /// Visits to the moved directory and those below it, kept likewise.
-    pub visits: Vec<Visit>,
+    visits: Vec<Visit>,
 }
 
 impl PendingRename {
@@ -96,6 +99,7 @@ impl PendingRename {
             origin: None,
             unsettled: false,
             deferred: Vec::new(),
+            missed_since_ns: None,
             visits: Vec::new(),
         }
     }
@@ -109,6 +113,12 @@ impl PendingRename {
     /// The position at which it is given up, as far as that is known.
     fn mark(&self) -> u64 {
         self.give_up_at.unwrap_or(u64::MAX)
+    }
+
+    /// The events that were kept, and the visits.
+    #[must_use]
+    pub fn into_kept(self) -> (Vec<Kept>, Vec<Visit>) {
+        (self.deferred, self.visits)
     }
 
     /// Directory and name that it left.
@@ -128,6 +138,8 @@ pub struct Renames {
     pending: BTreeMap<Number, PendingRename>,
     next: Number,
     by_node: HashMap<NodeId, Number>,
+    /// Events that are kept for all of them.
+    deferred_len: usize,
     /// Those that wait for an arrival, by cookie, oldest first.
     by_cookie: HashMap<u32, Vec<Number>>,
     /// Those that wait for their own IN_MOVED_FROM, by the directory around them.
@@ -177,6 +189,7 @@ impl Renames {
         if rename.give_up_at.is_none() {
             self.young.insert((rename.seen_at, number));
         }
+        self.deferred_len += rename.deferred.len();
         if !rename.visits.is_empty() {
             self.visited.insert((rename.mark(), number));
         }
@@ -228,6 +241,35 @@ impl Renames {
         true
     }
 
+    /// Keeps an event until this directory, or the one above it that is between two names, has arrived. Returns
+    /// whether this is the first that is too many: then those before it are dropped too.
+    pub fn defer(&mut self, node: NodeId, event: Kept, kept_max: usize) -> bool {
+        let Some(rename) = self.by_node.get(&node).and_then(|number| self.pending.get_mut(number)) else {
+            return false;
+        };
+        if rename.missed_since_ns.is_some() {
+            return false;
+        }
+        if self.deferred_len < kept_max {
+            self.deferred_len += 1;
+            rename.deferred.push(event);
+            return false;
+        }
+        let dropped = std::mem::take(&mut rename.deferred);
+        self.deferred_len -= dropped.len();
+        let oldest = dropped.iter().map(|kept| kept.place.since_ns).min();
+        rename.missed_since_ns = Some(oldest.map_or(event.place.since_ns, |ns| ns.min(event.place.since_ns)));
+        true
+    }
+
+    /// Takes the events out that are kept for the rename of this directory, and says since when some are missed.
+    pub fn take_deferred(&mut self, node: NodeId) -> (Vec<Kept>, Option<i64>) {
+        let Some(rename) = self.of_node(node) else { return (Vec::new(), None) };
+        let (events, missed_since_ns) = (std::mem::take(&mut rename.deferred), rename.missed_since_ns);
+        self.deferred_len -= events.len();
+        (events, missed_since_ns)
+    }
+
     /// The rename that moves this directory, which was found where it is now.
     pub fn take_of_node(&mut self, node: NodeId) -> Option<PendingRename> {
         self.remove(*self.by_node.get(&node)?)
@@ -273,6 +315,7 @@ impl Renames {
 
     fn remove(&mut self, number: Number) -> Option<PendingRename> {
         let rename = self.pending.remove(&number)?;
+        self.deferred_len -= rename.deferred.len();
         if let Some(node) = rename.node {
             self.by_node.remove(&node);
         }

@@ -52,6 +52,10 @@ pub struct Repair {
     pub pass: Option<Pass>,
     /// Events of directories that may be elsewhere by now, since the kernel dropped some.
     pub doubted: HashMap<NodeId, Vec<Kept>>,
+    /// How many events these are.
+    pub doubted_len: usize,
+    /// Renamed directories, pinned, and since when events of what is in them were not kept.
+    pub missed: Vec<(NodeId, i64)>,
     /// Directories that had appeared when the pass began, and had not been visited.
     pub unseen: HashSet<NodeId>,
     /// The limit of watches that was reached.

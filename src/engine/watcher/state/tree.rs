@@ -241,6 +241,11 @@ impl Tree {
         self.nodes.iter_mut().for_each(|node| node.flags |= DOUBTED);
     }
 
+    /// The directory may be elsewhere by now.
+    pub fn doubt(&mut self, node: NodeId) {
+        self.set_flag(node, DOUBTED, true);
+    }
+
     /// The directory was found where it should be.
     pub fn trust(&mut self, node: NodeId) {
         self.set_flag(node, DOUBTED, false);
