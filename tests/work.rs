@@ -3,7 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rinotifyd::config::filter::Filters;
 use rinotifyd::config::{Config, Trigger};
@@ -51,6 +51,7 @@ struct Lab {
     wds: HashMap<String, Wd>,
     /// Directories that were visited.
     visits: usize,
+    visited: HashSet<String>,
     /// The most that one step has cost since it was set to 0.
     dearest: usize,
     effects: Vec<Effect>,
@@ -71,6 +72,7 @@ impl Lab {
             dirs: HashMap::from([("/".to_owned(), vec!["top".to_owned()]), (TOP.to_owned(), Vec::new())]),
             wds: HashMap::new(),
             visits: 0,
+            visited: HashSet::new(),
             dearest: 0,
             effects: Vec::new(),
         }
@@ -97,14 +99,18 @@ impl Lab {
         self.visits = 0;
     }
 
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            if let Effect::Scan(scan) = effect {
+                self.answer(scan);
+            }
+        }
+    }
+
     /// Until all visits are made.
     fn settle(&mut self) {
         loop {
-            for effect in std::mem::take(&mut self.effects) {
-                if let Effect::Scan(scan) = effect {
-                    self.answer(scan);
-                }
-            }
+            self.carry_out();
             if self.engine.has_work() {
                 self.step(Input::Spare);
             } else if self.effects.is_empty() {
@@ -120,6 +126,7 @@ impl Lab {
             let name = String::from_utf8(item.name).unwrap();
             let base = if base == "/" { "" } else { &base };
             let path = format!("{base}/{name}");
+            self.visited.insert(path.clone());
             let next = Wd(i32::try_from(self.wds.len()).unwrap() + 1);
             let wd = *self.wds.entry(path.clone()).or_insert(next);
             let entry = |name: &String| Entry {
@@ -140,6 +147,14 @@ impl Lab {
         let size = HEADER_SIZE + 16;
         self.step(Input::Filled { bytes: size, emptied: true, wall_ns: 0 });
         self.step(Input::Event { event, size });
+        self.step(Input::Drained);
+    }
+
+    /// The kernel has dropped events.
+    fn overflow(&mut self) {
+        let event = RawEvent { wd: Wd(-1), mask: EventKind::QOverflow.bit(), cookie: 0, name: b"" };
+        self.step(Input::Filled { bytes: HEADER_SIZE, emptied: false, wall_ns: 0 });
+        self.step(Input::Event { event, size: HEADER_SIZE });
         self.step(Input::Drained);
     }
 
@@ -175,4 +190,26 @@ fn a_large_tree_that_is_renamed_to_and_fro_is_walked_once_and_in_pieces() {
     // Each is looked into once for what the filter left out before; after each way back `tree` is verified.
     assert!((DIRS..DIRS + 3_000).contains(&lab.visits), "{} visits", lab.visits);
     assert!(lab.dearest < 5_000, "a step cost {} allocations", lab.dearest);
+}
+
+/// One user makes more events than can be read, all the time. The directories of others have their turn.
+#[test]
+fn a_repair_gets_to_its_end_however_often_the_kernel_drops_events() {
+    const DIRS: usize = 5_000;
+    let mut lab = Lab::new(config());
+    for number in 0..DIRS {
+        lab.dir(TOP, &number.to_string());
+    }
+    lab.start();
+    lab.visited.clear();
+    while lab.visits < DIRS + 500 {
+        lab.overflow();
+        let before = lab.visits;
+        while lab.visits < before + 100 {
+            lab.step(Input::Spare);
+            lab.carry_out();
+        }
+    }
+    let missing = (0..DIRS).filter(|number| !lab.visited.contains(&format!("{TOP}/{number}"))).count();
+    assert_eq!(missing, 0, "directories were not visited, of {DIRS}");
 }

@@ -244,6 +244,9 @@ impl Shell {
         let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
         self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
         for (event, size) in event::parse(&bytes) {
+            if event.mask & EventKind::QOverflow.bit() != 0 {
+                self.rest();
+            }
             self.step(Input::Event { event, size });
         }
         self.input(Input::Drained);

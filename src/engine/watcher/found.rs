@@ -48,6 +48,7 @@ impl Watcher {
         self.seek_children(step.cx, node, visit.reason);
         if visit.reason == VisitReason::Changed {
             self.end_doubt(step, node);
+            self.repair.since_ns.remove(&node);
             self.compare(step, node, seen.entries, &touched);
         } else {
             self.enter(step, node, visit.reason, seen.entries, touched);
