@@ -15,6 +15,7 @@ use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
 use crate::quote::{Quoted, plain};
 use crate::record::{Level, LogLevels};
+use crate::sys::resolve::refused_link;
 use crate::types::{Millis, Wd};
 
 /// A task may be decided on in several steps, but not for ever.
@@ -218,6 +219,15 @@ impl Explainer {
     fn look(&mut self, base: &[u8], item: &Item) -> Result<Seen, ScanError> {
         let depth = self.target.depth(base, item).ok_or(ScanError::NotFound)?;
         let path = self.target.path(depth);
+        if item.follow
+            && let Some(link) = refused_link(&path)
+        {
+            let line = link.to_string();
+            if !self.lines.contains(&line) {
+                self.lines.push(line);
+            }
+            return Err(ScanError::Untrusted { why: link.why(), link: link.path });
+        }
         let path = Path::new(OsStr::from_bytes(&path));
         let found = if item.follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
         if !found.map_or(self.target.is_directory(depth), |metadata| metadata.is_dir()) {

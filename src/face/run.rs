@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
-use super::count;
+use super::count::{self, Count};
 use super::ctl;
 use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
@@ -112,7 +112,10 @@ fn explain(setup: Setup, asked: &Asked) -> Exit {
 
 /// That all is well, and whether the kernel will have room for it.
 fn verdict(config: crate::config::Config) -> String {
-    let count = count::directories(config);
+    let Count { directories: count, refused } = count::count(config);
+    for link in refused {
+        complain(&format!("warning: {link}"));
+    }
     let limit = Limit::Watches;
     let Ok(max) = limit.read() else { return format!("configuration ok, {count} directories to watch\n") };
     if count as u64 > max {

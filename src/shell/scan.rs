@@ -19,6 +19,7 @@ use crate::sys::dir::{self, FsType};
 use crate::sys::inotify::Inotify;
 use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::limits::Limit;
+use crate::sys::resolve::{hold_trusted_links, refused_link};
 use crate::sys::stat::{self, Kind, Stat};
 use crate::sys::{Errno, Error};
 use crate::types::Wd;
@@ -141,16 +142,20 @@ impl Scanner {
         if let Some(kept) = self.kept.iter().rposition(is_parent).and_then(|index| self.kept.remove(index)) {
             return self.identified(watches, scan, kept.fd);
         }
-        let trusted = c_path(&scan.base[..scan.trusted]);
-        let lost = |errno| match failed("open", &scan.base, errno) {
+        let lost = |error| match error {
             // It was there when it was watched.
-            ScanError::NotFound | ScanError::NotDirectory if scan.expect.is_some() => ScanError::Stale(None),
+            ScanError::NotFound | ScanError::NotDirectory | ScanError::Untrusted { .. }
+                if scan.expect.is_some() =>
+            {
+                ScanError::Stale(None)
+            }
             error => error,
         };
-        let top = dir::hold_trusted(&trusted).map_err(lost)?;
+        let trusted = &scan.base[..scan.trusted];
+        let top = hold_trusted_links(trusted).map_err(|errno| lost(failed_to_follow(trusted, errno)))?;
         let rest = scan.base[scan.trusted..].strip_prefix(b"/").unwrap_or(&scan.base[scan.trusted..]);
-        let parent =
-            if rest.is_empty() { top } else { dir::hold_beneath(top.as_fd(), rest).map_err(lost)? };
+        let parent = if rest.is_empty() { Ok(top) } else { dir::hold_beneath(top.as_fd(), rest) };
+        let parent = parent.map_err(|errno| lost(failed("open", &scan.base, errno)))?;
         self.identified(watches, scan, parent)
     }
 
@@ -175,7 +180,7 @@ impl Scanner {
         item: &Item,
     ) -> Result<Seen, ScanError> {
         let path = || [base, b"/", &item.name].concat();
-        let held = hold(base, parent, item).map_err(|errno| failed("open", &path(), errno))?;
+        let held = hold(base, parent, item)?;
         let fd = held.as_fd();
         let watched = if item.replace {
             watches.set_mask(fd, item.mask)
@@ -294,10 +299,20 @@ impl Scanner {
 }
 
 /// Takes hold of a directory without reading from it.
-fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, Errno> {
+fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, ScanError> {
+    let path = [base, b"/", &item.name].concat();
     match parent {
-        Some(parent) if !item.follow => dir::hold_child(parent, &c_path(&item.name)),
-        _ => dir::hold_trusted(&c_path(&[base, b"/", &item.name].concat())),
+        Some(parent) if !item.follow => {
+            dir::hold_child(parent, &c_path(&item.name)).map_err(|errno| failed("open", &path, errno))
+        }
+        _ => hold_trusted_links(&path).map_err(|errno| failed_to_follow(&path, errno)),
+    }
+}
+
+fn failed_to_follow(path: &[u8], errno: Errno) -> ScanError {
+    match refused_link(path).filter(|_| errno == Errno::ELOOP) {
+        Some(link) => ScanError::Untrusted { why: link.why(), link: link.path },
+        None => failed("open", path, errno),
     }
 }
 

@@ -120,6 +120,7 @@ impl Watcher {
 
     /// A new configuration is in force.
     pub fn reload(&mut self, step: &mut Step<'_, '_>, old_config: &Config) {
+        self.said_links.clear();
         self.move_watches(step, old_config);
         self.arm_rescans(step.cx);
     }
