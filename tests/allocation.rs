@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rinotifyd::config::inline::{Inline, from_command_line};
 use rinotifyd::engine::message::{Scan, Seen};
-use rinotifyd::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use rinotifyd::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use rinotifyd::event::{EventKind, HEADER_SIZE, RawEvent};
 use rinotifyd::types::Wd;
 
@@ -53,7 +53,7 @@ fn watching() -> (Engine, Wd) {
     let config = from_command_line(&inline).unwrap().config;
     let mut engine = Engine::new(
         config,
-        Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, secret: [0; 2] },
+        Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, kept_max: KEPT_MAX, secret: [0; 2] },
         0,
     );
     let mut effects = Vec::new();

@@ -68,7 +68,7 @@ pub struct Machine {
 
 impl Machine {
     pub fn start(config: Config) -> Self {
-        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 64, secret: [0; 2] };
+        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 64, kept_max: 64, secret: [0; 2] };
         let mut machine = Self {
             engine: Engine::new(config, options, 0),
             watches: HashMap::new(),

@@ -18,12 +18,18 @@ pub struct Options {
     pub default_max_jobs: u32,
     /// When more visits than this wait, those that need not be made are dropped.
     pub sift_at: usize,
+    /// So many events are kept for directories that are between two names, and as many for directories that may be
+    /// elsewhere since the kernel dropped events. What comes beyond is looked for on disk.
+    pub kept_max: usize,
     /// Random and secret: a worker that answers for a task has to repeat a word that follows from it.
     pub secret: [u64; 2],
 }
 
 /// [`Options::sift_at`] of the daemon: as many as events fit into the kernel's queue by default.
 pub const SIFT_AT: usize = 16_384;
+
+/// [`Options::kept_max`] of the daemon: the same, which is a few megabytes.
+pub const KEPT_MAX: usize = 16_384;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

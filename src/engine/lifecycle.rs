@@ -17,6 +17,7 @@ impl Engine {
             let text = "not reloading: shutdown is in progress";
             return shared.context(effects).log_daemon(Level::Warning, text, |record| record);
         }
+        watcher.cover_all(&mut Step { cx: &mut shared.context(effects), audience: tasks });
         shared.levels = config.log.clone();
         tasks.drop_removed(&mut shared.context(effects), &mut watcher.places(), &config);
         let old_config = std::mem::replace(&mut shared.config, config);

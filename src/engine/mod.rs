@@ -25,7 +25,7 @@ pub mod watcher;
 
 use crate::config::Config;
 use crate::types::{Millis, Wd};
-pub use context::{Options, SIFT_AT};
+pub use context::{KEPT_MAX, Options, SIFT_AT};
 use context::{Phase, Shared, Timer};
 pub use ids::{NodeId, TaskId, WorkerId};
 pub use message::{Effect, Input};

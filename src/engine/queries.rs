@@ -155,7 +155,7 @@ mod tests {
     use crate::config::inline::{Inline, from_command_line};
     use crate::engine::ids::TaskId;
     use crate::engine::message::Seen;
-    use crate::engine::{Input, Options, SIFT_AT};
+    use crate::engine::{Input, KEPT_MAX, Options, SIFT_AT};
     use crate::event::{EventKind, HEADER_SIZE, RawEvent};
     use crate::rows::{Row, Value};
     use crate::types::Wd;
@@ -171,7 +171,13 @@ mod tests {
         let config = from_command_line(&inline).unwrap().config;
         let mut engine = Engine::new(
             config,
-            Options { dry_run: false, default_max_jobs: 4, sift_at: SIFT_AT, secret: [0; 2] },
+            Options {
+                dry_run: false,
+                default_max_jobs: 4,
+                sift_at: SIFT_AT,
+                kept_max: KEPT_MAX,
+                secret: [0; 2],
+            },
             0,
         );
         let mut effects = Vec::new();

@@ -4,38 +4,56 @@
 //! own. The directories are listed as the daemon lists them, but none is watched: its inode gets a number.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::config::Config;
-use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use crate::engine::message::ScanError;
+use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
+use crate::quote::Quoted;
 use crate::record::{Level, LogLevels};
 use crate::shell::scan::{Scanner, Watches};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, clock, dir};
 use crate::types::Wd;
 
-/// Directories, each once however many watches cover it; with those on the way to the watch paths.
+/// What a configuration would watch.
+#[derive(Debug)]
+pub struct Count {
+    /// Directories, each once however many watches cover it; with those on the way to the watch paths.
+    pub directories: usize,
+    /// Symbolic links in watch paths that are not followed, in words.
+    pub refused: BTreeSet<String>,
+}
+
+/// Visits all that would be watched.
 #[must_use]
-pub fn directories(mut config: Config) -> usize {
+pub fn count(mut config: Config) -> Count {
     config.log = LogLevels { default: Level::Critical, by_name: Vec::new() };
     for watch in &mut config.watches {
         // What is in the directories is not the question.
         watch.catch_up = false;
     }
-    let options = Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] };
+    let options = Options {
+        dry_run: true,
+        default_max_jobs: u32::MAX,
+        sift_at: SIFT_AT,
+        kept_max: KEPT_MAX,
+        secret: [0; 2],
+    };
     let mut counter = Counter {
         engine: Engine::new(config, options, 0),
         scanner: Scanner::default(),
         numbers: Numbers::default(),
         effects: Vec::new(),
+        refused: BTreeSet::new(),
     };
     counter.step(Input::Start { wall_ns: clock::wall_ns() });
     while counter.engine.has_work() {
         counter.step(Input::Spare);
     }
-    counter.engine.directories()
+    Count { directories: counter.engine.directories(), refused: counter.refused }
 }
 
 struct Counter {
@@ -43,6 +61,7 @@ struct Counter {
     scanner: Scanner,
     numbers: Numbers,
     effects: Vec<Effect>,
+    refused: BTreeSet<String>,
 }
 
 impl Counter {
@@ -55,6 +74,9 @@ impl Counter {
                 let results = self.scanner.scan(&self.numbers, &scan);
                 dir::leave();
                 for (item, result) in scan.items.iter().zip(results) {
+                    if let Err(ScanError::Untrusted { link, why }) = &result {
+                        self.refused.insert(format!("{}: {why}", Quoted(link)));
+                    }
                     let scanned = Input::Scanned { node: item.node, result, before: 0, queued: 0 };
                     self.engine.step(0, scanned, &mut self.effects);
                 }

@@ -11,10 +11,11 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
-use crate::engine::{Effect, Engine, Input, Options, SIFT_AT};
+use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
 use crate::quote::{Quoted, plain};
 use crate::record::{Level, LogLevels};
+use crate::sys::resolve::refused_link;
 use crate::types::{Millis, Wd};
 
 /// A task may be decided on in several steps, but not in more than these.
@@ -67,7 +68,13 @@ pub fn explain(mut config: Config, kind: EventKind, path: &[u8]) -> (String, boo
     let mut explainer = Explainer {
         engine: Engine::new(
             config,
-            Options { dry_run: true, default_max_jobs: u32::MAX, sift_at: SIFT_AT, secret: [0; 2] },
+            Options {
+                dry_run: true,
+                default_max_jobs: u32::MAX,
+                sift_at: SIFT_AT,
+                kept_max: KEPT_MAX,
+                secret: [0; 2],
+            },
             0,
         ),
         watches: vec![None; target.names.len() + 1],
@@ -213,6 +220,15 @@ impl Explainer {
     fn look(&mut self, base: &[u8], item: &Item) -> Result<Seen, ScanError> {
         let depth = self.target.depth(base, item).ok_or(ScanError::NotFound)?;
         let path = self.target.path(depth);
+        if item.follow
+            && let Some(link) = refused_link(&path)
+        {
+            let line = link.to_string();
+            if !self.lines.contains(&line) {
+                self.lines.push(line);
+            }
+            return Err(ScanError::Untrusted { why: link.why(), link: link.path });
+        }
         let path = Path::new(OsStr::from_bytes(&path));
         let found = if item.follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
         if !found.map_or(self.target.is_directory(depth), |metadata| metadata.is_dir()) {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::cli::{self, Command, Setup};
-use super::count;
+use super::count::{self, Count};
 use super::ctl;
 use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
@@ -15,7 +15,7 @@ use super::install::{self, install, uninstall};
 use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
-use crate::engine::{Options, SIFT_AT};
+use crate::engine::{KEPT_MAX, Options, SIFT_AT};
 use crate::record::{Level, LogLevels, LogName, Record};
 use crate::shell::daemon::{Daemon, Reload};
 use crate::shell::host::Machine;
@@ -112,7 +112,10 @@ fn explain(setup: Setup, asked: &Asked) -> Exit {
 
 /// That all is well, and whether the kernel will have room for it.
 fn verdict(config: crate::config::Config) -> String {
-    let count = count::directories(config);
+    let Count { directories: count, refused } = count::count(config);
+    for link in refused {
+        complain(&format!("warning: {link}"));
+    }
     let limit = Limit::Watches;
     let Ok(max) = limit.read() else { return format!("configuration ok, {count} directories to watch\n") };
     if count as u64 > max {
@@ -168,6 +171,7 @@ fn start(
         dry_run,
         default_max_jobs: u32::try_from(jobs).unwrap_or(u32::MAX),
         sift_at: SIFT_AT,
+        kept_max: KEPT_MAX,
         secret: [random(), random()],
     };
     let control = config.daemon.control.clone();

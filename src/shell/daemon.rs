@@ -16,7 +16,7 @@ use super::workers::{Flushed, LAST_READS, Left, Workers};
 use crate::config::Config;
 use crate::engine::message::{OperationEnd, Scan};
 use crate::engine::{Effect, Engine, Input, Options, TaskId, WorkerId};
-use crate::event;
+use crate::event::{self, EventKind};
 use crate::record::{Level, LogName, Record};
 use crate::sys::epoll::Interest;
 use crate::sys::inotify::Inotify;
@@ -172,6 +172,9 @@ impl<'a> Daemon<'a> {
             self.arm()?;
             self.flush_log();
             let timeout = self.timeout();
+            if timeout.is_none() {
+                self.scanner.rest();
+            }
             self.reactor.fetch(timeout, &mut ready).map_err(|errno| Error::new("epoll_wait", b"", errno))?;
             self.turn(&ready)?;
         }
@@ -256,6 +259,10 @@ impl<'a> Daemon<'a> {
         let filled = Input::Filled { bytes: bytes.len(), emptied, wall_ns };
         self.engine.step(now, filled, &mut self.effects);
         for (event, size) in event::parse(bytes) {
+            if event.mask & EventKind::QOverflow.bit() != 0 {
+                // The ways to them are no longer known.
+                self.scanner.rest();
+            }
             self.engine.step(now, Input::Event { event, size }, &mut self.effects);
         }
         self.engine.step(now, Input::Drained, &mut self.effects);

@@ -10,7 +10,7 @@
 //! in between, but the parent is watched: an event says so before the look is over, and then the engine
 //! looks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,9 +19,14 @@ use crate::sys::dir::{self, FsType};
 use crate::sys::inotify::Inotify;
 use crate::sys::lease::{OpenForWriting, open_for_writing};
 use crate::sys::limits::Limit;
+use crate::sys::resolve::{hold_trusted_links, refused_link};
 use crate::sys::stat::{self, Kind, Stat};
 use crate::sys::{Errno, Error};
 use crate::types::Wd;
+
+/// Directories that stay open until the work is done: as many chains of directories can be followed to their ends,
+/// side by side, without looking up the way from the watch path to each directory again.
+const KEPT_MAX: usize = 32;
 
 /// One `getdents64(2)` fills so much.
 const LIST_BUFFER_SIZE: usize = 32 * 1024;
@@ -67,11 +72,22 @@ pub struct Scanner {
     buffer: Vec<u8>,
     /// By device: whether a directory's link count tells of its subdirectories.
     counts_links: HashMap<u64, bool>,
+    /// What was visited last, oldest first: likely parents of what is visited next.
+    kept: VecDeque<Kept>,
+}
+
+/// A directory that was watched.
+#[derive(Debug)]
+struct Kept {
+    path: Vec<u8>,
+    wd: Wd,
+    fd: OwnedFd,
 }
 
 impl Default for Scanner {
     fn default() -> Self {
-        Self { buffer: vec![0; LIST_BUFFER_SIZE], counts_links: HashMap::new() }
+        let buffer = vec![0; LIST_BUFFER_SIZE];
+        Self { buffer, counts_links: HashMap::new(), kept: VecDeque::new() }
     }
 }
 
@@ -83,39 +99,73 @@ impl Scanner {
             Ok(parent) => parent,
             Err(error) => return scan.items.iter().map(|_| Err(error.clone())).collect(),
         };
-        let parent = parent.as_ref().map(AsFd::as_fd);
+        let fd = parent.as_ref().map(AsFd::as_fd);
         // Whether the parent is the working directory.
         let mut inside = false;
         let mut look = |item: &Item| {
-            let watched = parent.filter(|_| scan.expect.is_some() && item.is_plain());
+            let watched = fd.filter(|_| scan.expect.is_some() && item.is_plain());
             inside = watched.is_some_and(|parent| inside || dir::enter(parent).is_ok());
             match watched {
                 Some(parent) if inside => self.look_by_name(watches, &scan.base, parent, item),
-                _ => self.look(watches, &scan.base, parent, item),
+                _ => self.look(watches, &scan.base, fd, item),
             }
         };
         let results = scan.items.iter().map(&mut look).collect();
         if let Some(parent) = parent {
-            dir::await_changes(parent);
+            dir::await_changes(parent.as_fd());
+            if let Some(wd) = scan.expect {
+                self.keep(scan.base.clone(), wd, parent);
+            }
         }
         results
     }
 
+    /// Closes the directories that were kept open for the next scan: an open directory cannot be unmounted, and
+    /// its watch outlives it.
+    pub fn rest(&mut self) {
+        self.kept.clear();
+    }
+
+    fn keep(&mut self, path: Vec<u8>, wd: Wd, fd: OwnedFd) {
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept { path, wd, fd });
+    }
+
     /// Opens the parent of a scan's items: the first step, done once for all of them.
-    fn parent(&self, watches: &dyn Watches, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
+    fn parent(&mut self, watches: &dyn Watches, scan: &Scan) -> Result<Option<OwnedFd>, ScanError> {
         if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
             return Ok(None);
         }
-        let trusted = c_path(&scan.base[..scan.trusted]);
-        let lost = |errno| match failed("open", &scan.base, errno) {
+        let is_parent = |kept: &Kept| Some(kept.wd) == scan.expect && kept.path == scan.base;
+        if let Some(kept) = self.kept.iter().rposition(is_parent).and_then(|index| self.kept.remove(index)) {
+            return self.identified(watches, scan, kept.fd);
+        }
+        let lost = |error| match error {
             // It was there when it was watched.
-            ScanError::NotFound | ScanError::NotDirectory if scan.expect.is_some() => ScanError::Stale(None),
+            ScanError::NotFound | ScanError::NotDirectory | ScanError::Untrusted { .. }
+                if scan.expect.is_some() =>
+            {
+                ScanError::Stale(None)
+            }
             error => error,
         };
-        let top = dir::hold_trusted(&trusted).map_err(lost)?;
+        let trusted = &scan.base[..scan.trusted];
+        let top = hold_trusted_links(trusted).map_err(|errno| lost(failed_to_follow(trusted, errno)))?;
         let rest = scan.base[scan.trusted..].strip_prefix(b"/").unwrap_or(&scan.base[scan.trusted..]);
-        let parent =
-            if rest.is_empty() { top } else { dir::hold_beneath(top.as_fd(), rest).map_err(lost)? };
+        let parent = if rest.is_empty() { Ok(top) } else { dir::hold_beneath(top.as_fd(), rest) };
+        let parent = parent.map_err(|errno| lost(failed("open", &scan.base, errno)))?;
+        self.identified(watches, scan, parent)
+    }
+
+    /// Whether this is the directory that is meant.
+    fn identified(
+        &self,
+        watches: &dyn Watches,
+        scan: &Scan,
+        parent: OwnedFd,
+    ) -> Result<Option<OwnedFd>, ScanError> {
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
         let wd = watches.identify(parent.as_fd()).map_err(|errno| failed("watch", &scan.base, errno))?;
         if wd == expect { Ok(Some(parent)) } else { Err(ScanError::Stale(Some(wd))) }
@@ -130,7 +180,7 @@ impl Scanner {
         item: &Item,
     ) -> Result<Seen, ScanError> {
         let path = || [base, b"/", &item.name].concat();
-        let held = hold(base, parent, item).map_err(|errno| failed("open", &path(), errno))?;
+        let held = hold(base, parent, item)?;
         let fd = held.as_fd();
         let watched = if item.replace {
             watches.set_mask(fd, item.mask)
@@ -146,6 +196,7 @@ impl Scanner {
             failed("list", &path(), errno)
         })?;
         let remote = if item.follow { dir::fs_type(fd).ok().and_then(FsType::remote) } else { None };
+        self.keep(path(), wd, held);
         Ok(Seen { wd, entries, remote })
     }
 
@@ -162,7 +213,7 @@ impl Scanner {
         let name = c_path(&item.name);
         let watched = watches.watch_by_name(parent, &name, item.mask);
         let wd = watched.map_err(|errno| failed("watch", &path(), errno))?;
-        let entries = self.list_by_name(parent, &name, item).map_err(|errno| match errno {
+        let (entries, held) = self.list_by_name(parent, &name, item).map_err(|errno| match errno {
             // It is not there any more: the engine knows whose watch this is.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => ScanError::Stale(Some(wd)),
             errno => {
@@ -170,19 +221,24 @@ impl Scanner {
                 failed("list", &path(), errno)
             }
         })?;
+        if let Some(held) = held {
+            self.keep(path(), wd, held);
+        }
         Ok(Seen { wd, entries, remote: None })
     }
 
+    /// The entries, and the directory if it was opened.
     fn list_by_name(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &CStr,
         item: &Item,
-    ) -> Result<Vec<Entry>, Errno> {
+    ) -> Result<(Vec<Entry>, Option<OwnedFd>), Errno> {
         if item.list == List::Nothing || self.is_leaf(&stat::stat_at(parent, name)?, parent)? {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        self.list_entries(dir::hold_child(parent, name)?.as_fd(), item)
+        let held = dir::hold_child(parent, name)?;
+        Ok((self.list_entries(held.as_fd(), item)?, Some(held)))
     }
 
     fn list(&mut self, held: BorrowedFd<'_>, item: &Item) -> Result<Vec<Entry>, Errno> {
@@ -243,10 +299,20 @@ impl Scanner {
 }
 
 /// Takes hold of a directory without reading from it.
-fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, Errno> {
+fn hold(base: &[u8], parent: Option<BorrowedFd<'_>>, item: &Item) -> Result<OwnedFd, ScanError> {
+    let path = [base, b"/", &item.name].concat();
     match parent {
-        Some(parent) if !item.follow => dir::hold_child(parent, &c_path(&item.name)),
-        _ => dir::hold_trusted(&c_path(&[base, b"/", &item.name].concat())),
+        Some(parent) if !item.follow => {
+            dir::hold_child(parent, &c_path(&item.name)).map_err(|errno| failed("open", &path, errno))
+        }
+        _ => hold_trusted_links(&path).map_err(|errno| failed_to_follow(&path, errno)),
+    }
+}
+
+fn failed_to_follow(path: &[u8], errno: Errno) -> ScanError {
+    match refused_link(path).filter(|_| errno == Errno::ELOOP) {
+        Some(link) => ScanError::Untrusted { why: link.why(), link: link.path },
+        None => failed("open", path, errno),
     }
 }
 

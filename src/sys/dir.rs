@@ -45,14 +45,6 @@ pub fn hold_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     retry(|| openat(dir, name, SEARCH, Mode::empty()))
 }
 
-/// As [`hold_child`] for a path that may lead through symbolic links.
-///
-/// # Errors
-/// As [`open_trusted`], but the directory need not be readable.
-pub fn hold_trusted(path: &CStr) -> Result<OwnedFd, Errno> {
-    retry(|| nix::fcntl::open(path, SEARCH - OFlag::O_NOFOLLOW, Mode::empty()))
-}
-
 /// As [`hold_child`] for a directory at any depth below `dir`. No symbolic link is followed, and the path
 /// cannot lead out of `dir`. An empty path means `dir` itself.
 ///

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -15,6 +16,7 @@ use nix::sys::stat::Mode;
 use super::file::{READ, hold, own_uid, read_symlink};
 use super::stat::{Kind, Stat, stat};
 use super::{Errno, retry};
+use crate::quote::Quoted;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
 pub(super) const LINKS_MAX: usize = 40;
@@ -61,32 +63,105 @@ pub fn hold_trusted_links(path: &[u8]) -> Result<OwnedFd, Errno> {
     hold_by_components(path)
 }
 
+/// A symbolic link that is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedLink {
+    /// Its path, by the way on which it was met.
+    pub path: Vec<u8>,
+    /// The user who owns it.
+    pub owner: u32,
+}
+
+impl RefusedLink {
+    /// Why it is not followed, in words.
+    #[must_use]
+    pub fn why(&self) -> String {
+        if is_trusted(self.owner) {
+            return "a symbolic link where other users can make links is not followed".to_owned();
+        }
+        format!("a symbolic link of user {} is not followed", self.owner)
+    }
+}
+
+impl fmt::Display for RefusedLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Quoted(&self.path), self.why())
+    }
+}
+
+/// The link for which [`hold_trusted_links`] gives ELOOP, if no link was changed meanwhile.
+#[must_use]
+pub fn refused_link(path: &[u8]) -> Option<RefusedLink> {
+    match walk(path) {
+        Err(Stop::Link(link)) => Some(link),
+        _ => None,
+    }
+}
+
+/// Why a walk did not reach its end.
+enum Stop {
+    Errno(Errno),
+    Link(RefusedLink),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
 fn hold_by_components(path: &[u8]) -> Result<OwnedFd, Errno> {
+    walk(path).map_err(|stop| match stop {
+        Stop::Errno(errno) => errno,
+        Stop::Link(_) => Errno::ELOOP,
+    })
+}
+
+fn walk(path: &[u8]) -> Result<OwnedFd, Stop> {
     let mut at = root()?;
+    let mut way = Vec::new();
     let mut rest = components(path);
     let mut links = 0;
     while let Some(name) = rest.pop_front() {
         let held = hold(at.as_fd(), &name)?;
         let found = stat(held.as_fd())?;
         match found.kind {
-            Kind::Directory => at = held,
+            Kind::Directory => {
+                at = held;
+                step(&mut way, name.as_bytes());
+            }
             Kind::Symlink => {
                 links += 1;
-                if links > LINKS_MAX || !is_trusted(found.uid) || !keeps_links(&stat(at.as_fd())?) {
-                    return Err(Errno::ELOOP);
+                if links > LINKS_MAX {
+                    return Err(Errno::ELOOP.into());
+                }
+                if !is_trusted(found.uid) || !keeps_links(&stat(at.as_fd())?) {
+                    step(&mut way, name.as_bytes());
+                    return Err(Stop::Link(RefusedLink { path: way, owner: found.uid }));
                 }
                 let target = read_symlink(held.as_fd(), c"")?;
                 if target.starts_with(b"/") {
                     at = root()?;
+                    way.clear();
                 }
-                let mut way = components(&target);
-                way.append(&mut rest);
-                rest = way;
+                let mut onward = components(&target);
+                onward.append(&mut rest);
+                rest = onward;
             }
-            Kind::File | Kind::Fifo | Kind::Other => return Err(Errno::ENOTDIR),
+            Kind::File | Kind::Fifo | Kind::Other => return Err(Errno::ENOTDIR.into()),
         }
     }
     Ok(at)
+}
+
+/// Goes on to this name.
+fn step(way: &mut Vec<u8>, name: &[u8]) {
+    if name == b".." {
+        way.truncate(way.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+    } else {
+        way.push(b'/');
+        way.extend_from_slice(name);
+    }
 }
 
 fn is_trusted(uid: u32) -> bool {
@@ -193,6 +268,10 @@ mod tests {
             lchown(base.join("relative"), Some(12_345), None).unwrap();
             check(&base.join("relative/sub"), Err(Errno::ELOOP));
             check(&base.join("relative"), Err(Errno::ELOOP));
+            let found = refused_link(bytes(&base.join("real/up/../relative/sub")));
+            let path = bytes(&base.join("relative")).to_vec();
+            assert_eq!(found, Some(RefusedLink { path, owner: 12_345 }));
+            assert_eq!(refused_link(bytes(&base.join("absolute"))), None);
         }
     }
 

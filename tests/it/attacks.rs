@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use crate::files::{config, strace, tree};
 use crate::fuse;
 use crate::mounting::Mount;
-use crate::scratch::{Daemon, Scratch, can_tamper, is_root};
+use crate::scratch::{Daemon, Scratch, can_tamper, is_root, rinotifyd};
 
 /// A user without rights, who need not be in any database.
 pub const USER: u32 = 54_321;
@@ -353,7 +353,7 @@ fn a_tree_that_is_exchanged_meanwhile_is_not_followed() {
 }
 
 #[test]
-fn the_watch_path_itself_may_become_a_link_of_another_user() {
+fn a_watch_path_that_another_user_has_made_a_link_is_not_watched() {
     if !is_root("attacks on the daemon") {
         return;
     }
@@ -364,23 +364,36 @@ fn the_watch_path_itself_may_become_a_link_of_another_user() {
     let text = config("", &all_rules()).replace("@/in", "@/home/in").replace("@/out", "@/home/out");
     let mut daemon = Daemon::start_ready(scratch, &text, &[]);
     let victim = scratch.path("victim");
+    let home_in = home.join("in");
     let lead = move || {
         become_user();
         ["in", "out"].iter().for_each(|name| symlink(&victim, home.join(name)).unwrap());
     };
     thread::spawn(lead).join().unwrap();
-    // The daemon sees the victim's files through the link, and does nothing with them.
+    let why = format!("reason=\"a symbolic link of user {USER} is not followed\"");
+    let link = format!("home/in {why} link={}", home_in.display());
+    let said = daemon.wait_line(&link);
+    assert!(said.contains(" warning "), "{said}");
     for ending in ENDINGS {
-        let name = format!("victim/file.{ending}");
-        scratch.write(&name, SECRET);
-        daemon.wait_line(&format!("home/in/file.{ending} task_id="));
+        scratch.write(format!("victim/file.{ending}"), SECRET);
     }
-    let lines = daemon.wait_lines(ENDINGS.len(), " error ");
-    assert!(lines.iter().all(|line| line.contains("a symbolic link that is not followed")), "{lines:?}");
+    // Once it is the user's own directory, the daemon works there. What was seen before would come first.
+    let home = scratch.path("home");
+    let own = move || {
+        become_user();
+        fs::remove_file(home.join("in")).unwrap();
+        fs::create_dir(home.join("in")).unwrap();
+    };
+    thread::spawn(own).join().unwrap();
+    daemon.wait_log("watching path");
+    scratch.write(format!("home/in/own.{}", ENDINGS[0]), "");
+    daemon.wait_line(&format!("home/in/own.{} task_id=", ENDINGS[0]));
     for ending in ENDINGS {
+        assert_eq!(daemon.lines(&format!("home/in/file.{ending}")), [""; 0]);
         assert_eq!(scratch.read(format!("victim/file.{ending}")), SECRET);
         fs::remove_file(scratch.path(format!("victim/file.{ending}"))).unwrap();
     }
+    assert_eq!(daemon.lines(&link).len(), 1);
     scene.check(daemon);
 }
 
@@ -480,4 +493,43 @@ fn a_file_of_a_users_filesystem_that_lies_is_copied_as_the_users() {
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (USER, USER, 0o755));
     assert_eq!(tree(&scene.scratch.path("out")).len(), 1);
     scene.check(daemon);
+}
+
+/// The daemon would start root's commands with paths there.
+#[test]
+fn the_home_of_a_user_leads_nowhere_else() {
+    if !is_root("attacks on the daemon") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.open_to_all();
+    for user in ["honest", "attacker"] {
+        chown(scratch.dir(format!("home/{user}")), Some(USER), Some(USER)).unwrap();
+    }
+    scratch.dir("victim/sub");
+    let (home, victim) = (scratch.path("home"), scratch.path("victim"));
+    let lead = move || {
+        become_user();
+        fs::create_dir(home.join("honest/Public")).unwrap();
+        symlink(&victim, home.join("attacker/Public")).unwrap();
+    };
+    thread::spawn(lead).join().unwrap();
+    let text = "[scheduler run]\ntype = shell\ncmd = echo {pathname} >>@/ran\n\
+                [watch homes]\npath = @/home/*/Public\nrec = yes\ndefault_sched = run\n";
+    let why = format!("a symbolic link of user {USER} is not followed");
+    for arguments in [&["-t"][..], &["-e", &scratch.expand("IN_CLOSE_WRITE:@/home/attacker/Public/file")]] {
+        let output = rinotifyd().args(arguments).arg("-c").arg(scratch.config(text)).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(said.matches(&format!("attacker/Public\": {why}")).count(), 1, "{said}");
+    }
+    let mut daemon = Daemon::start_ready(&scratch, text, &[]);
+    let said = daemon.wait_line(&why);
+    assert!(said.contains("home/attacker/Public "), "{said}");
+    scratch.write("victim/sub/secret", SECRET);
+    scratch.write("victim/secret", SECRET);
+    scratch.write("home/honest/Public/file", "");
+    daemon.wait_for(|| !scratch.lines("ran").is_empty(), "a command");
+    assert_eq!(scratch.lines("ran"), [scratch.expand("@/home/honest/Public/file")]);
+    assert_eq!(daemon.lines(&why).len(), 1);
+    daemon.stop();
 }

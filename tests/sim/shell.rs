@@ -11,7 +11,7 @@ use rinotifyd::engine::message::{
 use rinotifyd::engine::{Engine, Options, TaskId};
 use rinotifyd::event::{self, EventKind};
 use rinotifyd::record::Record;
-use rinotifyd::types::{ExitStatus, Millis};
+use rinotifyd::types::{ExitStatus, Millis, Wd};
 
 use crate::kernel::{Ino, Kernel, TOP};
 use crate::programs::Programs;
@@ -94,6 +94,8 @@ pub struct Shell {
     pub job_ms_max: usize,
     pub deliveries: Vec<Delivery>,
     pub history: Vec<(Millis, Happening)>,
+    /// Directories that stay open for the next scan: path, watch and inode.
+    kept: Vec<(Vec<u8>, Wd, Ino)>,
     pub ready: bool,
     pub exited: bool,
     /// The next event that tells of something new is stolen.
@@ -105,7 +107,8 @@ pub struct Shell {
 impl Shell {
     pub fn new(config: Config, world: World, rng: Rng) -> Self {
         let now = 1_000;
-        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4, secret: [1, 2] };
+        let kept_max = world.kept_max;
+        let options = Options { dry_run: false, default_max_jobs: 4, sift_at: 4, kept_max, secret: [1, 2] };
         Self {
             engine: Engine::new(config, options, now),
             world,
@@ -120,6 +123,7 @@ impl Shell {
             job_ms_max: 50,
             deliveries: Vec::new(),
             history: Vec::new(),
+            kept: Vec::new(),
             ready: false,
             exited: false,
             steals: false,
@@ -160,6 +164,9 @@ impl Shell {
             if self.is_at_rest() {
                 return;
             }
+            if !self.engine.has_work() && self.kernel().queued() == 0 {
+                self.rest();
+            }
             let idle = self.world.is_quiet() && self.world.kernel.queued() == 0 && !self.engine.has_work();
             if idle {
                 let soon = (!self.programs.is_at_rest()).then_some(self.now + 1);
@@ -170,6 +177,21 @@ impl Shell {
             }
         }
         panic!("does not come to rest");
+    }
+
+    /// Closes the directories that were kept for the next scan.
+    fn rest(&mut self) {
+        for (_, _, ino) in std::mem::take(&mut self.kept) {
+            self.kernel().release(ino);
+        }
+    }
+
+    fn keep(&mut self, path: Vec<u8>, wd: Wd, ino: Ino) {
+        if self.kept.len() >= 3 {
+            let (_, _, oldest) = self.kept.remove(0);
+            self.kernel().release(oldest);
+        }
+        self.kept.push((path, wd, ino));
     }
 
     /// When something is to happen next.
@@ -187,6 +209,7 @@ impl Shell {
             && self.operations.is_empty()
             && self.programs.is_at_rest()
             && self.engine.next_deadline().is_none()
+            && self.kept.is_empty()
     }
 
     pub fn wait_until(&mut self, now: Millis) {
@@ -221,6 +244,9 @@ impl Shell {
         let (emptied, wall_ns) = (self.kernel().queued() == 0, self.wall_ns());
         self.step(Input::Filled { bytes: bytes.len(), emptied, wall_ns });
         for (event, size) in event::parse(&bytes) {
+            if event.mask & EventKind::QOverflow.bit() != 0 {
+                self.rest();
+            }
             self.step(Input::Event { event, size });
         }
         self.input(Input::Drained);
@@ -420,7 +446,7 @@ impl Shell {
             self.noise(2);
             results.push(match &parent {
                 Ok(Some(parent)) if scan.expect.is_some() && item.is_plain() => {
-                    self.visit_by_name(*parent, item)
+                    self.visit_by_name(&scan.base, *parent, item)
                 }
                 Ok(parent) => self.visit_one(&scan.base, *parent, item),
                 Err(error) => Err(error.clone()),
@@ -429,7 +455,10 @@ impl Shell {
         if let Ok(Some(parent)) = parent {
             self.noise(2);
             self.world.await_changes(parent);
-            self.kernel().release(parent);
+            match scan.expect {
+                Some(wd) => self.keep(scan.base.clone(), wd, parent),
+                None => self.kernel().release(parent),
+            }
         }
         results
     }
@@ -438,9 +467,18 @@ impl Shell {
         if scan.items.iter().all(|item| item.follow) && scan.expect.is_none() {
             return Ok(None);
         }
+        let is_parent = |kept: &(Vec<u8>, Wd, Ino)| kept.0 == scan.base && Some(kept.1) == scan.expect;
+        if let Some(index) = self.kept.iter().rposition(is_parent) {
+            let (_, _, parent) = self.kept.remove(index);
+            return self.identified(scan, parent);
+        }
         let opened = self.open(TOP, &scan.base);
         let parent =
             if scan.expect.is_some() { opened.map_err(|_| ScanError::Stale(None))? } else { opened? };
+        self.identified(scan, parent)
+    }
+
+    fn identified(&mut self, scan: &Scan, parent: Ino) -> Result<Option<Ino>, ScanError> {
         self.noise(1);
         let Some(expect) = scan.expect else { return Ok(Some(parent)) };
         let wd = self.kernel().add_watch(parent, 0, true);
@@ -476,35 +514,37 @@ impl Shell {
     }
 
     /// Each step may find another directory.
-    fn visit_by_name(&mut self, parent: Ino, item: &Item) -> Result<Seen, ScanError> {
+    fn visit_by_name(&mut self, base: &[u8], parent: Ino, item: &Item) -> Result<Seen, ScanError> {
         self.fail_to_watch()?;
         let ino = self.open(parent, &item.name)?;
         let wd = self.kernel().add_watch(ino, item.mask, true);
         self.kernel().release(ino);
         self.noise(2);
-        let entries = match self.list_by_name(parent, item) {
+        let outcome = match self.list_by_name(parent, item) {
             Err(ScanError::NotFound | ScanError::NotDirectory) => Err(ScanError::Stale(Some(wd))),
             outcome => outcome,
         };
-        Ok(Seen { wd, entries: entries?, remote: None })
+        let (entries, held) = outcome?;
+        if let Some(held) = held {
+            self.keep([base, b"/", &item.name].concat(), wd, held);
+        }
+        Ok(Seen { wd, entries, remote: None })
     }
 
-    fn list_by_name(&mut self, parent: Ino, item: &Item) -> Result<Vec<Entry>, ScanError> {
+    fn list_by_name(&mut self, parent: Ino, item: &Item) -> Result<(Vec<Entry>, Option<Ino>), ScanError> {
         if item.list == List::Nothing {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let ino = self.open(parent, &item.name)?;
         let is_leaf = self.list(ino, item).is_empty();
         self.kernel().release(ino);
         if is_leaf {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         self.noise(2);
         let ino = self.open(parent, &item.name)?;
         self.noise(2);
-        let entries = self.list(ino, item);
-        self.kernel().release(ino);
-        Ok(entries)
+        Ok((self.list(ino, item), Some(ino)))
     }
 
     fn visit_one(&mut self, base: &[u8], parent: Option<Ino>, item: &Item) -> Result<Seen, ScanError> {
@@ -514,7 +554,7 @@ impl Shell {
         let wd = self.kernel().add_watch(ino, item.mask, !item.replace);
         self.noise(2);
         let entries = self.list(ino, item);
-        self.kernel().release(ino);
+        self.keep([base, b"/", &item.name].concat(), wd, ino);
         self.noise(1);
         Ok(Seen { wd, entries, remote: None })
     }

@@ -23,6 +23,7 @@ struct Plan {
     orderly: bool,
     early: bool,
     queue_max: usize,
+    kept_max: usize,
     faults: Faults,
     /// At most so many things happen; the seed says how many.
     scripts: usize,
@@ -36,6 +37,7 @@ const PLAIN: Plan = Plan {
     orderly: true,
     early: false,
     queue_max: usize::MAX,
+    kept_max: usize::MAX,
     faults: Faults { watch: 0, start: 0, leases: false },
     scripts: 14,
     neighbour: false,
@@ -51,6 +53,7 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
     world.finish(&mut rng);
     world.age();
     world.kernel.queue_max = plan.queue_max;
+    world.kept_max = plan.kept_max;
     let mut kinds = vec![EventKind::Create, EventKind::CloseWrite, EventKind::MovedTo];
     let more = [
         EventKind::MovedFrom,
@@ -296,7 +299,17 @@ fn a_change_may_be_seen_before_its_event() {
 #[test]
 fn an_overflow_loses_no_directory_and_no_file() {
     for_seeds(SEEDS, |seed| {
-        let shell = run(seed, Plan { queue_max: 4 + seed as usize % 13, scripts: 20, ..PLAIN });
+        let (queue_max, kept_max) = (4 + seed as usize % 13, seed as usize % 5);
+        let shell = run(seed, Plan { queue_max, kept_max, scripts: 20, ..PLAIN });
+        check_tree(&shell);
+        check_nothing_is_lost(&shell);
+    });
+}
+
+#[test]
+fn events_that_cannot_be_kept_are_looked_for() {
+    for_seeds(SEEDS, |seed| {
+        let shell = run(seed, Plan { kept_max: seed as usize % 3, scripts: 20, ..PLAIN });
         check_tree(&shell);
         check_nothing_is_lost(&shell);
     });

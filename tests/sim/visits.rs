@@ -221,7 +221,7 @@ fn copy(item: &Item) -> Item {
 
 /// Any node: a shell only passes it on.
 fn some_node() -> NodeId {
-    let options = Options { dry_run: false, default_max_jobs: 1, sift_at: 1, secret: [0; 2] };
+    let options = Options { dry_run: false, default_max_jobs: 1, sift_at: 1, kept_max: 1, secret: [0; 2] };
     let mut engine = Engine::new(config(b"/top", Vec::new(), &[]), options, 0);
     let mut effects = Vec::new();
     engine.step(0, Input::Start { wall_ns: 0 }, &mut effects);
@@ -253,7 +253,7 @@ fn told<'a>(result: Result<Seen, ScanError>, path: impl Fn(Wd) -> Option<&'a Pat
     }
 }
 
-/// The only test here that uses the working directory.
+/// The only test that uses the working directory.
 #[test]
 fn the_model_visits_directories_as_the_daemon_does() {
     for_seeds(60, |seed| {
@@ -264,4 +264,40 @@ fn the_model_visits_directories_as_the_daemon_does() {
             both.compare();
         }
     });
+}
+
+/// The way to a directory thousands of levels deep is not walked once for each.
+#[test]
+fn a_directory_that_was_visited_is_the_parent_of_the_next_without_looking_it_up() {
+    let scratch = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(scratch.path()).unwrap();
+    fs::create_dir_all(top.join("a/b/c")).unwrap();
+    let (inotify, mut scanner) = (Inotify::new().unwrap(), Scanner::default());
+    let node = some_node();
+    let mut visit = |base: &str, expect, name: &str, rests| {
+        if rests {
+            scanner.rest();
+        }
+        let item = Item {
+            node,
+            name: name.as_bytes().to_vec(),
+            mask: EventKind::Create.bit(),
+            replace: false,
+            follow: false,
+            list: List::Everything,
+            names: Vec::new(),
+        };
+        let base = top.join(base).as_os_str().as_bytes().to_vec();
+        let scan = Scan { base, trusted: top.as_os_str().len(), expect, items: vec![item] };
+        scanner.scan(&inotify, &scan).remove(0)
+    };
+    let a = visit("", None, "a", false).unwrap().wd;
+    let b = visit("a", Some(a), "b", false).unwrap().wd;
+    fs::rename(top.join("a"), top.join("elsewhere")).unwrap();
+    // It is the directory that has the watch, wherever it is: what became of its path is told by events.
+    visit("a/b", Some(b), "c", false).unwrap();
+    visit("a/b", Some(b), "c", false).unwrap();
+    assert_eq!(visit("a/b", Some(a), "c", false), Err(ScanError::Stale(None)));
+    assert_eq!(visit("a/b", Some(b), "c", true), Err(ScanError::Stale(None)));
+    visit("elsewhere/b", Some(b), "c", true).unwrap();
 }

@@ -89,6 +89,8 @@ pub struct World {
     pub budget: usize,
     /// A change may be seen before its first event is queued.
     pub early: bool,
+    /// So many events the engine keeps for directories whose path is not known.
+    pub kept_max: usize,
     /// What is outside has a watch of its own.
     pub neighbour: bool,
     /// By number.
@@ -125,6 +127,7 @@ impl World {
             processes,
             budget: 0,
             early: false,
+            kept_max: usize::MAX,
             neighbour: false,
             stories: BTreeMap::new(),
             unseen: false,

@@ -118,6 +118,13 @@ pub enum ScanError {
     /// The parent is not where it was, or something else has taken the name while it was looked at.
     /// The directory that was found instead has this watch, which may be new.
     Stale(Option<Wd>),
+    /// A symbolic link on the way to it, or in its place, is not followed: it may be another user's.
+    Untrusted {
+        /// The link's path.
+        link: Vec<u8>,
+        /// Why it is not followed, in words.
+        why: String,
+    },
     /// No right to read it.
     Denied,
     /// `fs.inotify.max_user_watches` is reached (ENOSPC).

@@ -48,6 +48,7 @@ impl Watcher {
         self.seek_children(step.cx, node, visit.reason);
         if visit.reason == VisitReason::Changed {
             self.end_doubt(step, node);
+            self.repair.since_ns.remove(&node);
             self.compare(step, node, seen.entries, &touched);
         } else {
             self.enter(step, node, visit.reason, seen.entries, touched);
@@ -257,6 +258,16 @@ impl Watcher {
                 self.log_unwatched(step.cx, level, node, "no permission to read it");
                 self.leave_unseen(step, node);
             }
+            ScanError::Untrusted { link, why } => {
+                let level = if self.said_links.insert(link) { Level::Warning } else { Level::Debug };
+                step.cx.log_daemon(level, "directory is not watched", |record| {
+                    record
+                        .field("path", self.tree.path_of(node, b""))
+                        .field("reason", why)
+                        .field("link", link)
+                });
+                self.leave_unseen(step, node);
+            }
             ScanError::NoSpace { limit } => self.on_no_space(step.cx, node, *limit),
             ScanError::Exhausted(text) => {
                 self.log_unwatched(step.cx, Level::Warning, node, &format!("{text}; trying again"));
@@ -325,6 +336,7 @@ impl Watcher {
                 ScanError::NotDirectory if member.role == Role::Root => Trouble::SingleFile,
                 ScanError::NotFound | ScanError::NotDirectory => Trouble::Missing,
                 ScanError::Denied => Trouble::Failed("no permission to read it".to_owned()),
+                ScanError::Untrusted { why, .. } => Trouble::Failed(why.clone()),
                 ScanError::Exhausted(text) | ScanError::Other(text) => Trouble::Failed(text.clone()),
                 ScanError::Stale(_) | ScanError::NoSpace { .. } => continue,
             };

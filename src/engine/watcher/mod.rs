@@ -8,11 +8,13 @@
 //! `state/` (what the watcher knows), `places` (what a task may ask of it), `coverage` (whom a directory
 //! concerns), `visits` (which directories are to be visited), `deliver` (whom an event concerns),
 //! `unsettled` (files that may still be written to), `joins` (directories that come under another watch),
-//! `abandon` (how a directory ceases to be watched), `renames`, `repair` (overflow, rescan, mounts),
+//! `abandon` (how a directory ceases to be watched), `cover_again` (what a rename means for what is below),
+//! `renames`, `repair` (overflow, rescan, mounts),
 //! `limit` (the kernel's limit of watches), `found` (what a visit has found), `scans` (what a visit asks),
 //! `reload`, `report` (for the status).
 
 mod abandon;
+mod cover_again;
 mod coverage;
 mod deliver;
 mod found;
@@ -95,7 +97,10 @@ impl Watcher {
 
     /// There is time for a piece of long work: the next directories are visited.
     pub fn on_spare(&mut self, step: &mut Step<'_, '_>) {
-        self.ask_some(step.cx);
+        self.cover_some(step);
+        if !self.stream.is_full() {
+            self.ask_some(step);
+        }
         self.note_visited(step);
     }
 
@@ -117,6 +122,7 @@ impl Watcher {
 
     /// A new configuration is in force.
     pub fn reload(&mut self, step: &mut Step<'_, '_>, old_config: &Config) {
+        self.said_links.clear();
         self.move_watches(step, old_config);
         self.arm_rescans(step.cx);
     }
@@ -145,15 +151,18 @@ impl Watcher {
             self.replay(step);
         }
         // Is its directory between two names? Then it waits for the second.
-        let position = self.stream.position();
-        if let Some(rename) = self.rename_above(node) {
-            rename.deferred.push(Kept::new(event, position));
+        if self.is_between_names(node) {
+            return self.defer(step.cx, node, Kept::new(event, self.stream.place()));
+        }
+        // Was a directory above it renamed a moment ago? Then it may be another watch's, or none's.
+        self.resolve_cover(step, node);
+        if self.tree.wd(node) != Some(event.wd) {
             return;
         }
         // Is its directory in doubt? Then it waits until the directory was found.
         if self.is_in_doubt(node, kind) {
             self.settle(step.cx, node, event.name, kind);
-            self.keep_in_doubt(node, event);
+            self.keep_in_doubt(node, event, step.cx.options.kept_max);
             return;
         }
         // Does it settle a file that may have been written unseen?
@@ -270,13 +279,14 @@ impl Watcher {
 
     /// Deals with the events that waited for a rename that has ended now.
     fn replay(&mut self, step: &mut Step<'_, '_>) {
+        self.look_for_missed();
         while let Some(kept) = self.stream.next_replay() {
             let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
-            let position = self.stream.set_position(kept.position);
+            let place = self.stream.set_place(kept.place);
             for node in self.tree.nodes_of(kept.wd).iter() {
                 self.handle(step, node, kind, &kept.event());
             }
-            self.stream.set_position(position);
+            self.stream.set_place(place);
         }
     }
 
@@ -297,6 +307,7 @@ impl Watcher {
     fn take_scan(&mut self, step: &mut Step<'_, '_>, scan: PendingScan) {
         let PendingScan { asked: Asked { visit, parent, name }, result, after, .. } = scan;
         let node = visit.node;
+        self.resolve_cover(step, node);
         let touched = match &result {
             Ok(seen) => self.stream.touched(seen.wd, after),
             Err(_) => Touched::new(),
@@ -387,7 +398,7 @@ impl Watcher {
     /// Whether a piece of long work waits.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.visits.is_empty() && !self.stream.is_full()
+        self.has_stale_covers() || !self.visits.is_empty() && !self.stream.is_full()
     }
 
     /// Whether the first look at all watch paths is done.

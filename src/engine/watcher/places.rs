@@ -66,8 +66,8 @@ impl<'a> Places<'a> {
         {
             above = self.tree.parent(node);
         }
-        let root = self.tree.path_of(above.unwrap_or(dir), b"");
-        path.get(root.len()..).map_or(path, |path| path.strip_prefix(b"/").unwrap_or(path))
+        path.get(self.tree.path_len(above.unwrap_or(dir))..)
+            .map_or(path, |path| path.strip_prefix(b"/").unwrap_or(path))
     }
 
     /// The path, with the part of it that may lead through symbolic links: the part by which the
@@ -89,7 +89,7 @@ pub(super) fn trusted_len(tree: &Tree, covers: &Covers, dir: NodeId) -> usize {
     {
         top = tree.parent(dir);
     }
-    top.map_or(0, |dir| tree.path_of(dir, b"").len())
+    top.map_or(0, |dir| tree.path_len(dir))
 }
 
 /// Places without a watcher, for tests of what asks about them.

@@ -6,12 +6,13 @@
 
 use super::coverage::Known;
 use super::deliver::Occurrence;
-use super::state::covers::CoverId;
 use super::state::renames::{HALF_WAIT_MS, Origin, PendingRename, Wait};
+use super::state::stream::Kept;
 use super::state::visit_queue::VisitReason;
 use super::state::{Step, Watcher};
 use crate::engine::context::{Context, Timer};
 use crate::engine::ids::NodeId;
+use crate::record::Level;
 
 impl Watcher {
     /// The first half of a rename, which was told already.
@@ -22,6 +23,9 @@ impl Watcher {
         cookie: u32,
         unsettled: bool,
     ) {
+        if let Some(child) = self.tree.child(event.node, event.name) {
+            self.resolve_cover(step, child);
+        }
         let cx = &mut *step.cx;
         if let Some(mut exchange) = self.renames.take_exchange(event.node) {
             if event.is_dir && exchange.name() == event.name {
@@ -129,36 +133,8 @@ impl Watcher {
         self.vacate_name(step, parent, name);
         if self.tree.child(parent, name).is_some() {
             self.abandon_departed(step, moved, "it took the place of a watch path");
-        } else if self.tree.arrive(moved, parent, name) {
-            self.cover_again(step, moved);
-        } else {
+        } else if !self.move_node(step, moved, parent, name) {
             self.abandon(step, moved, "there is no room for its name");
-        }
-    }
-
-    /// A directory with all below it moved: the watches that cover it may be others now.
-    fn cover_again(&mut self, step: &mut Step<'_, '_>, top: NodeId) {
-        for node in self.tree.subtree(top) {
-            let Some(parent) = self.tree.parent(node) else { continue };
-            let name = self.tree.name(node).to_vec();
-            let (old, old_mask) = (self.cover(node), self.mask(node));
-            // What is below has not moved in it.
-            let known = if node == top { Known::Moved(old) } else { Known::Before };
-            let new = self.cover_of_child(step.cx, parent, &name, known);
-            let has_excludes = self.has_excludes(step.cx.config, new);
-            if node == top && new == old && !has_excludes {
-                // All below has the same cover too: nothing to do for any of them.
-                return;
-            }
-            if new == old && !has_excludes || !self.tree.is_linked(node) {
-                continue;
-            }
-            if new == CoverId::NONE {
-                self.abandon(step, node, "no watch covers its new place");
-                continue;
-            }
-            self.set_cover(node, new);
-            self.join(node, old, old_mask);
         }
     }
 
@@ -187,18 +163,33 @@ impl Watcher {
         if self.tree.in_transit(node) == Some(node) {
             return;
         }
-        let kept = self.rename_above(node).map(|rename| std::mem::take(&mut rename.deferred));
+        let top = self.tree.in_transit(node);
+        let (kept, missed_since_ns) = top.map(|top| self.renames.take_deferred(top)).unwrap_or_default();
         let place = self.tree.parent(node).map(|parent| (parent, self.tree.name(node).to_vec()));
         self.detach_unknown(cx, node);
         if let (Some((parent, name)), Some(_)) = (place, self.repair.pass) {
             // What has its old name by now may have come with an event that was dropped.
             self.guess(cx, parent, &name, VisitReason::Created, Known::Before);
         }
-        for event in kept.into_iter().flatten() {
+        if let Some(rename) = self.renames.of_node(node) {
+            rename.missed_since_ns = missed_since_ns;
+        }
+        for event in kept {
             let first = self.tree.nodes_of(event.wd).iter().next();
-            if let Some(rename) = first.and_then(|node| self.rename_above(node)) {
-                rename.deferred.push(event);
+            if let Some(node) = first {
+                self.defer(cx, node, event);
             }
+        }
+    }
+
+    /// Keeps an event of a directory that is between two names, or below one that is.
+    pub(super) fn defer(&mut self, cx: &mut Context<'_>, node: NodeId, event: Kept) {
+        if let Some(top) = self.tree.in_transit(node)
+            && self.renames.defer(top, event, cx.options.kept_max)
+        {
+            let text =
+                "too many events of a directory that is being renamed; its tree is compared with the disk";
+            cx.log_daemon(Level::Warning, text, |record| record.field("path", self.tree.path_of(top, b"")));
         }
     }
 
@@ -256,9 +247,16 @@ impl Watcher {
             // arrivals under one name may be told as one (`inotify(7)`).
             self.guess(cx, rename.parent, rename.name(), VisitReason::Created, Known::Appeared);
         }
-        rename.visits.into_iter().for_each(|visit| self.visits.push(visit));
-        self.stream.replay(rename.deferred);
+        if let (Some(node), Some(since_ns)) = (rename.node, rename.missed_since_ns)
+            && self.tree.is_attached(node)
+        {
+            self.tree.pin(node);
+            self.repair.missed.push((node, since_ns));
+        }
         self.tree.unpin(rename.parent);
+        let (events, visits) = rename.into_kept();
+        visits.into_iter().for_each(|visit| self.visits.push(visit));
+        self.stream.replay(events);
     }
 
     fn arm_renames(&mut self, cx: &mut Context<'_>) {
@@ -282,7 +280,10 @@ impl Watcher {
     /// Whether a visit that is still to be made may find a directory where no event saw it arrive.
     pub(super) fn may_be_found(&self) -> bool {
         let position = self.stream.position();
-        self.visits.has_visits() || self.awaits_scans() || self.renames.has_visits(position)
+        self.visits.has_visits()
+            || self.awaits_scans()
+            || self.renames.has_visits(position)
+            || self.has_stale_covers()
     }
 
     /// The second half of this rename will not come: the directory has left the watched trees.

@@ -7,7 +7,7 @@
 //! After an overflow every directory is in doubt until it was found at its place, parents first. Events
 //! from directories in doubt are kept, and told under the path at which the directories are found.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::deliver::Occurrence;
 use super::state::covers::Role;
@@ -64,8 +64,9 @@ impl Watcher {
         }
     }
 
-    /// Visits these directories again. A pass that is under way reaches back further, if need be,
-    /// and begins anew for what it has seen already.
+    /// Visits these directories again. A pass that is under way reaches back further, if need be. What it has
+    /// still to visit keeps its turn: under a flood of events, which the kernel drops again and again, each
+    /// directory is still visited as soon as the others are. What was visited already is visited once more.
     pub(super) fn start_pass(&mut self, nodes: &[NodeId], new: Pass) {
         let old = self.repair.pass;
         self.repair.pass = Some(Pass {
@@ -74,20 +75,19 @@ impl Watcher {
             is_blind: new.is_blind || old.is_some_and(|old| old.is_blind),
         });
         self.note_unseen();
-        let anew: HashSet<&NodeId> = nodes.iter().collect();
-        let under_way = self.visits.take_all_of(VisitReason::Changed);
-        let (begun, kept): (Vec<Visit>, _) =
-            under_way.into_iter().partition(|visit| anew.contains(&visit.node));
-        kept.into_iter().for_each(|visit| self.visits.push(visit));
+        let queued: HashSet<NodeId> = self.visits.queued(VisitReason::Changed).collect();
         for &node in nodes {
             // One that is between two names is visited when it is found.
             let is_somewhere = self.tree.is_linked(node) || self.tree.in_transit(node).is_some();
-            if is_somewhere && self.is_covered(node) {
+            if !is_somewhere || !self.is_covered(node) {
+                continue;
+            }
+            let since_ns = self.repair.since_ns.entry(node).or_insert(new.since_ns);
+            *since_ns = new.since_ns.min(*since_ns);
+            if !queued.contains(&node) {
                 self.push_visit(node, VisitReason::Changed);
             }
         }
-        // Some may have been all that kept their directory's node.
-        begun.into_iter().for_each(|visit| self.tree.unpin(visit.node));
     }
 
     /// Notes the directories that have appeared and wait for their first visit: whatever is in them is new,
@@ -107,12 +107,29 @@ impl Watcher {
         if self.tree.wd(node).is_none() && self.repair.unseen.contains(&node) {
             return i64::MIN;
         }
-        self.repair.pass.map_or(i64::MAX, |pass| pass.since_ns.saturating_sub(CLOCK_MARGIN_NS))
+        let of_pass = self.repair.pass.map(|pass| pass.since_ns);
+        let since_ns = self.repair.since_ns.get(&node).copied().or(of_pass);
+        since_ns.map_or(i64::MAX, |since_ns| since_ns.saturating_sub(CLOCK_MARGIN_NS))
+    }
+
+    /// Directories got more events than could be kept while they were between two names. What the events said is
+    /// looked for, as after an overflow of the kernel's queue.
+    pub(super) fn look_for_missed(&mut self) {
+        for (top, since_ns) in std::mem::take(&mut self.repair.missed) {
+            let mut nodes = self.tree.subtree(top);
+            nodes.retain(|node| self.tree.is_attached(*node));
+            nodes.iter().for_each(|node| self.tree.doubt(*node));
+            self.start_pass(&nodes, Pass { since_ns, last_words: None, is_blind: true });
+            self.tree.unpin(top);
+        }
     }
 
     /// Ends the pass when nothing is left to be visited.
     pub(super) fn end_pass(&mut self, step: &mut Step<'_, '_>) {
-        let is_over = !self.visits.has_visits() && !self.awaits_scans() && !self.renames.holds_visits();
+        let is_over = !self.visits.has_visits()
+            && !self.awaits_scans()
+            && !self.renames.holds_visits()
+            && !self.has_stale_covers();
         if !is_over {
             return;
         }
@@ -122,6 +139,7 @@ impl Watcher {
         }
         let Some(pass) = self.repair.pass.take() else { return };
         self.repair.unseen.clear();
+        self.repair.since_ns = HashMap::new();
         self.drop_gone(step);
         // What could not be visited is taken to be where it was. What was kept for one directory may turn
         // out to be another's.
@@ -135,6 +153,7 @@ impl Watcher {
             unseen.into_iter().for_each(|node| self.end_doubt(step, node));
         }
         self.repair.doubted.clear();
+        self.repair.doubted_len = 0;
         if self.repair.limit.is_some() {
             return;
         }
@@ -216,14 +235,17 @@ impl Watcher {
     /// dropped events can be told under its path. Its content was listed after that.
     pub(super) fn end_doubt(&mut self, step: &mut Step<'_, '_>, node: NodeId) {
         self.tree.trust(node);
-        for kept in self.repair.doubted.remove(&node).unwrap_or_default() {
+        let events = self.repair.doubted.remove(&node).unwrap_or_default();
+        self.repair.doubted_len -= events.len();
+        for kept in events {
             let Some(kind) = EventKind::from_mask(kept.mask) else { continue };
             let Some(node) = self.node_of(node, kept.wd) else { continue };
             if self.tree.is_doubted(node) {
-                self.repair.doubted.entry(node).or_default().push(kept);
+                self.keep_doubted(node, kept);
                 continue;
             }
             let is_dir = kept.mask & IN_ISDIR != 0 || kept.name.is_empty();
+            self.resolve_cover(step, node);
             self.deliver(step, &Occurrence::new(node, &kept.name, kind, is_dir));
         }
     }
@@ -246,8 +268,15 @@ impl Watcher {
     }
 
     /// Keeps an event until its directory is found.
-    pub(super) fn keep_in_doubt(&mut self, node: NodeId, event: &RawEvent<'_>) {
-        let kept = Kept::new(event, self.stream.position());
+    pub(super) fn keep_in_doubt(&mut self, node: NodeId, event: &RawEvent<'_>, kept_max: usize) {
+        // What is not kept is found by the visit that ends the doubt, like what the kernel dropped.
+        if self.repair.doubted_len < kept_max {
+            self.keep_doubted(node, Kept::new(event, self.stream.place()));
+        }
+    }
+
+    fn keep_doubted(&mut self, node: NodeId, kept: Kept) {
+        self.repair.doubted_len += 1;
         self.repair.doubted.entry(node).or_default().push(kept);
     }
 

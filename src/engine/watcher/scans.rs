@@ -1,9 +1,9 @@
 //! From the queue of visits to the scans that the shell makes: which visit is made next, and what it asks.
 
 use super::places::trusted_len;
-use super::state::Watcher;
 use super::state::covers::CoverId;
 use super::state::visit_queue::{Asked, Visit, VisitReason};
+use super::state::{Step, Watcher};
 use crate::engine::context::Context;
 use crate::engine::ids::NodeId;
 use crate::engine::message::{Effect, Item, List, Scan};
@@ -24,7 +24,7 @@ fn is_full(scan: &Scan) -> bool {
 
 impl Watcher {
     /// Asks the shell to visit the next directories that have the same parent.
-    pub(super) fn ask_some(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn ask_some(&mut self, step: &mut Step<'_, '_>) {
         let mut scan: Option<(Option<NodeId>, Scan)> = None;
         while let Some(&Visit { node, .. }) = self.visits.peek() {
             let parent = self.tree.parent(node);
@@ -33,16 +33,17 @@ impl Watcher {
             }
             let Some(visit) = self.visits.pop() else { break };
             if self.is_between_names(node)
-                && let Some(rename) = self.rename_above(node)
+                && let Some(top) = self.tree.in_transit(node)
+                && self.renames.keep_visit(top, visit)
             {
-                rename.visits.push(visit);
                 continue;
             }
+            self.resolve_cover(step, node);
             if !self.can_visit(visit) {
-                self.drop_visit(cx, visit);
+                self.drop_visit(step.cx, visit);
                 continue;
             }
-            let item = self.item(cx, visit);
+            let item = self.item(step.cx, visit);
             self.visits.ask(Asked { visit, parent, name: item.name.clone().into() });
             match &mut scan {
                 Some((_, scan)) => scan.items.push(item),
@@ -50,7 +51,7 @@ impl Watcher {
             }
         }
         if let Some((_, scan)) = scan {
-            cx.effects.push(Effect::Scan(scan));
+            step.cx.effects.push(Effect::Scan(scan));
         }
     }
 

@@ -67,7 +67,11 @@ impl Watcher {
             Some(node) if self.cover(node) == cover => return,
             Some(node) => node,
             None => match self.tree.insert(parent, name) {
-                Some(node) => node,
+                Some(node) => {
+                    // Another directory may have had this number.
+                    self.repair.since_ns.remove(&node);
+                    node
+                }
                 None => {
                     let text = "no room for more directories; some are not watched";
                     cx.log_daemon(Level::Error, text, |record| record);
@@ -76,6 +80,7 @@ impl Watcher {
             },
         };
         self.set_cover(node, cover);
+        self.stale.note_new(node, parent);
         self.push_visit(node, reason);
     }
 

@@ -5,12 +5,13 @@ pub mod covers;
 pub mod joins;
 pub mod renames;
 pub mod repair;
+pub mod stale;
 pub mod stream;
 pub mod tree;
 pub mod unsettled;
 pub mod visit_queue;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::engine::context::Context;
@@ -21,6 +22,7 @@ use covers::{CoverId, Covers, FoundNames};
 use joins::Joins;
 use renames::{PendingRename, Renames};
 use repair::Repair;
+use stale::Stale;
 use stream::Stream;
 use tree::Tree;
 use unsettled::Unsettled;
@@ -37,6 +39,25 @@ pub enum Trouble {
     Failed(String),
 }
 
+/// So many links are named in the log; who makes links without end does not fill it.
+const SAID_LINKS_MAX: usize = 1_000;
+
+/// Links that the log has named.
+#[derive(Debug, Default)]
+pub struct SaidLinks(BTreeSet<Vec<u8>>);
+
+impl SaidLinks {
+    /// Notes that this link is named. Returns whether it is to be: for the first time, and when there is room.
+    pub fn insert(&mut self, link: &[u8]) -> bool {
+        self.0.len() < SAID_LINKS_MAX && !self.0.contains(link) && self.0.insert(link.to_vec())
+    }
+
+    /// A new configuration is in force: what is still so is said again.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The room that turns the kernel's events into told events.
 #[derive(Debug)]
 pub struct Watcher {
@@ -48,9 +69,12 @@ pub struct Watcher {
     pub(super) unsettled: Unsettled,
     pub(super) renames: Renames,
     pub(super) joins: Joins,
+    pub(super) stale: Stale,
     pub(super) repair: Repair,
     /// By the text of the path, which means the same in every watch and in the next configuration.
     pub(super) troubles: BTreeMap<Vec<u8>, Trouble>,
+    /// Symbolic links that are not followed, as far as the log has named them.
+    pub(super) said_links: SaidLinks,
     /// The first look at all watch paths is done.
     pub(super) ready: bool,
     /// Reused for the path of every event.
@@ -78,8 +102,10 @@ impl Watcher {
             unsettled: Unsettled::default(),
             renames: Renames::default(),
             joins: Joins::default(),
+            stale: Stale::default(),
             repair: Repair::default(),
             troubles: BTreeMap::new(),
+            said_links: SaidLinks::default(),
             ready: false,
             path: Vec::new(),
         }

@@ -5,7 +5,7 @@
 //! (`inotify(7)`, "Dealing with rename() events"). A rename is given up when everything has been read
 //! that the kernel had queued some time after its first half was seen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::stream::Kept;
 use super::visit_queue::Visit;
@@ -73,9 +73,12 @@ pub struct PendingRename {
     /// It is a file that a process may have closed after writing without being seen; see `unsettled`.
     pub unsettled: bool,
     /// Events of the moved directory and those below it, kept until its path is known, in order.
-    pub deferred: Vec<Kept>,
+    deferred: Vec<Kept>,
+    /// There were more than could be kept. Since this moment of the wall clock, in nanoseconds, changes in the
+    /// directory and those below it are to be looked for.
+    pub missed_since_ns: Option<i64>,
     /// Visits to the moved directory and those below it, kept likewise.
-    pub visits: Vec<Visit>,
+    visits: Vec<Visit>,
 }
 
 impl PendingRename {
@@ -96,6 +99,7 @@ impl PendingRename {
             origin: None,
             unsettled: false,
             deferred: Vec::new(),
+            missed_since_ns: None,
             visits: Vec::new(),
         }
     }
@@ -106,6 +110,17 @@ impl PendingRename {
         &self.name[..usize::from(self.name_len)]
     }
 
+    /// The position at which it is given up, as far as that is known.
+    fn mark(&self) -> u64 {
+        self.give_up_at.unwrap_or(u64::MAX)
+    }
+
+    /// The events that were kept, and the visits.
+    #[must_use]
+    pub fn into_kept(self) -> (Vec<Kept>, Vec<Visit>) {
+        (self.deferred, self.visits)
+    }
+
     /// Directory and name that it left.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -113,14 +128,26 @@ impl PendingRename {
     }
 }
 
-/// All renames that wait, oldest first.
+/// The number of a rename that waits; an older one has a smaller number.
+type Number = u64;
+
+/// All renames that wait. Each is found at once, however many there are.
 #[derive(Debug, Default)]
 pub struct Renames {
-    pending: VecDeque<PendingRename>,
-    /// How many of them are directories with a node.
-    directories: usize,
-    /// How many of them wait for their own IN_MOVED_FROM.
-    exchanges: usize,
+    /// Oldest first.
+    pending: BTreeMap<Number, PendingRename>,
+    next: Number,
+    by_node: HashMap<NodeId, Number>,
+    /// Events that are kept for all of them.
+    deferred_len: usize,
+    /// Those that wait for an arrival, by cookie, oldest first.
+    by_cookie: HashMap<u32, Vec<Number>>,
+    /// Those that wait for their own IN_MOVED_FROM, by the directory around them.
+    exchanges: BTreeSet<(NodeId, Number)>,
+    /// Those for which [`Renames::age`] has not set a mark.
+    young: BTreeSet<(Millis, Number)>,
+    /// Those that hold visits, by the mark at which they are given up.
+    visited: BTreeSet<(u64, Number)>,
     /// Runs out when renames are to be looked through.
     pub timer: Option<TimerId>,
     /// The directory that the latest IN_MOVED_TO has brought, and from where, if that is watched.
@@ -131,7 +158,7 @@ impl Renames {
     /// Whether any watched directory is between two names.
     #[must_use]
     pub fn has_directories(&self) -> bool {
-        self.directories > 0
+        !self.by_node.is_empty()
     }
 
     /// Whether any rename waits.
@@ -148,100 +175,168 @@ impl Renames {
 
     /// Keeps a rename; its parent must be pinned by the caller.
     pub fn put(&mut self, rename: PendingRename) {
-        self.directories += usize::from(rename.node.is_some());
-        self.exchanges += usize::from(rename.wait == Wait::Exchange);
-        self.pending.push_back(rename);
+        let number = self.next;
+        self.next += 1;
+        if let Some(node) = rename.node {
+            let other = self.by_node.insert(node, number);
+            debug_assert!(other.is_none(), "a directory is between two names only");
+        }
+        match rename.wait {
+            Wait::Arrival(cookie) => self.by_cookie.entry(cookie).or_default().push(number),
+            Wait::Exchange => drop(self.exchanges.insert((rename.parent, number))),
+            Wait::Search => {}
+        }
+        if rename.give_up_at.is_none() {
+            self.young.insert((rename.seen_at, number));
+        }
+        self.deferred_len += rename.deferred.len();
+        if !rename.visits.is_empty() {
+            self.visited.insert((rename.mark(), number));
+        }
+        self.pending.insert(number, rename);
     }
 
     /// The rename with this cookie; the parent's pin passes to the caller.
     /// Where directories have several names there is one for each; that of the same name is `likely`.
     pub fn take(&mut self, cookie: u32, likely: impl Fn(&PendingRename) -> bool) -> Option<PendingRename> {
-        // The pair is nearly always the newest.
-        let is_it = |rename: &PendingRename| rename.wait == Wait::Arrival(cookie);
-        let index = self.pending.iter().rposition(|rename| is_it(rename) && likely(rename));
-        let index = index.or_else(|| self.pending.iter().rposition(is_it))?;
-        self.remove(index)
+        let numbers = self.by_cookie.get(&cookie)?;
+        let is_likely = |number: &&Number| self.pending.get(number).is_some_and(&likely);
+        let number = numbers.iter().rev().find(is_likely).or(numbers.last()).copied()?;
+        self.remove(number)
     }
 
     /// The directory whose own IN_MOVED_FROM would be the next change in `parent`. Another event
     /// ends the waiting; the rename's pins then pass to the caller.
     pub fn take_exchange(&mut self, parent: NodeId) -> Option<PendingRename> {
-        if self.exchanges == 0 {
-            return None;
-        }
-        let is_it = |rename: &PendingRename| rename.wait == Wait::Exchange && rename.parent == parent;
-        let index = self.pending.iter().position(is_it)?;
-        self.remove(index)
+        let (_, number) = *self.exchanges.range((parent, 0)..=(parent, Number::MAX)).next()?;
+        self.remove(number)
     }
 
     /// The visits that wait for an arrival.
     pub fn visits(&self) -> impl Iterator<Item = &Visit> {
-        self.pending.iter().flat_map(|rename| &rename.visits)
+        self.visited
+            .iter()
+            .filter_map(|(_, number)| self.pending.get(number))
+            .flat_map(|rename| &rename.visits)
     }
 
     /// Whether visits wait for an arrival.
     #[must_use]
     pub fn holds_visits(&self) -> bool {
-        self.pending.iter().any(|rename| !rename.visits.is_empty())
+        !self.visited.is_empty()
     }
 
     /// Whether visits wait for an arrival that may yet come; they may find other directories.
     #[must_use]
     pub fn has_visits(&self, position: u64) -> bool {
-        if self.directories == 0 {
+        self.visited.last().is_some_and(|(mark, _)| *mark > position)
+    }
+
+    /// Keeps a visit until this directory has arrived. Returns whether it is between two names.
+    pub fn keep_visit(&mut self, node: NodeId, visit: Visit) -> bool {
+        let Some(number) = self.by_node.get(&node) else { return false };
+        let Some(rename) = self.pending.get_mut(number) else { return false };
+        rename.visits.push(visit);
+        self.visited.insert((rename.mark(), *number));
+        true
+    }
+
+    /// Keeps an event until this directory, or the one above it that is between two names, has arrived. Returns
+    /// whether this is the first that is too many: then those before it are dropped too.
+    pub fn defer(&mut self, node: NodeId, event: Kept, kept_max: usize) -> bool {
+        let Some(rename) = self.by_node.get(&node).and_then(|number| self.pending.get_mut(number)) else {
+            return false;
+        };
+        if rename.missed_since_ns.is_some() {
             return false;
         }
-        let waits = |rename: &PendingRename| rename.give_up_at.is_none_or(|mark| mark > position);
-        self.pending.iter().any(|rename| waits(rename) && !rename.visits.is_empty())
+        if self.deferred_len < kept_max {
+            self.deferred_len += 1;
+            rename.deferred.push(event);
+            return false;
+        }
+        let dropped = std::mem::take(&mut rename.deferred);
+        self.deferred_len -= dropped.len();
+        let oldest = dropped.iter().map(|kept| kept.place.since_ns).min();
+        rename.missed_since_ns = Some(oldest.map_or(event.place.since_ns, |ns| ns.min(event.place.since_ns)));
+        true
+    }
+
+    /// Takes the events out that are kept for the rename of this directory, and says since when some are missed.
+    pub fn take_deferred(&mut self, node: NodeId) -> (Vec<Kept>, Option<i64>) {
+        let Some(rename) = self.of_node(node) else { return (Vec::new(), None) };
+        let (events, missed_since_ns) = (std::mem::take(&mut rename.deferred), rename.missed_since_ns);
+        self.deferred_len -= events.len();
+        (events, missed_since_ns)
     }
 
     /// The rename that moves this directory, which was found where it is now.
     pub fn take_of_node(&mut self, node: NodeId) -> Option<PendingRename> {
-        let index = self.pending.iter().position(|rename| rename.node == Some(node))?;
-        self.remove(index)
+        self.remove(*self.by_node.get(&node)?)
     }
 
     /// Whether a rename moves this directory.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
-        self.pending.iter().any(|rename| rename.node == Some(node))
+        self.by_node.contains_key(&node)
     }
 
     /// The rename that moves this directory.
     pub fn of_node(&mut self, node: NodeId) -> Option<&mut PendingRename> {
-        self.pending.iter_mut().find(|rename| rename.node == Some(node))
+        self.pending.get_mut(self.by_node.get(&node)?)
     }
 
     /// Time has passed: renames seen long enough ago are given up once the stream is read up to
     /// `mark`, the end of what is queued now.
     pub fn age(&mut self, now: Millis, mark: u64) {
-        for rename in &mut self.pending {
-            if rename.give_up_at.is_none() && now >= rename.seen_at + HALF_WAIT_MS {
-                rename.give_up_at = Some(mark);
+        while let Some(&(seen_at, number)) = self.young.first()
+            && now >= seen_at + HALF_WAIT_MS
+        {
+            self.young.pop_first();
+            let Some(rename) = self.pending.get_mut(&number) else { continue };
+            if self.visited.remove(&(rename.mark(), number)) {
+                self.visited.insert((mark, number));
             }
+            rename.give_up_at = Some(mark);
         }
     }
 
     /// When [`Renames::age`] has something to do next.
     #[must_use]
     pub fn next_age(&self) -> Option<Millis> {
-        let youngest = self.pending.iter().find(|rename| rename.give_up_at.is_none());
-        youngest.map(|rename| rename.seen_at + HALF_WAIT_MS)
+        self.young.first().map(|(seen_at, _)| seen_at + HALF_WAIT_MS)
     }
 
     /// A rename whose other half will not come, now that the stream is read up to `position`.
     pub fn take_given_up(&mut self, position: u64) -> Option<PendingRename> {
-        let front = self.pending.front()?;
-        if front.give_up_at.is_some_and(|mark| position >= mark) { self.remove(0) } else { None }
+        let (number, oldest) = self.pending.first_key_value()?;
+        if oldest.give_up_at.is_some_and(|mark| position >= mark) { self.remove(*number) } else { None }
     }
 
-    fn remove(&mut self, index: usize) -> Option<PendingRename> {
-        let rename = self.pending.remove(index)?;
-        self.directories -= usize::from(rename.node.is_some());
-        self.exchanges -= usize::from(rename.wait == Wait::Exchange);
+    fn remove(&mut self, number: Number) -> Option<PendingRename> {
+        let rename = self.pending.remove(&number)?;
+        self.deferred_len -= rename.deferred.len();
+        if let Some(node) = rename.node {
+            self.by_node.remove(&node);
+        }
+        match rename.wait {
+            Wait::Arrival(cookie) => {
+                if let Some(numbers) = self.by_cookie.get_mut(&cookie) {
+                    numbers.retain(|other| *other != number);
+                    if numbers.is_empty() {
+                        self.by_cookie.remove(&cookie);
+                    }
+                }
+            }
+            Wait::Exchange => drop(self.exchanges.remove(&(rename.parent, number))),
+            Wait::Search => {}
+        }
+        self.young.remove(&(rename.seen_at, number));
+        self.visited.remove(&(rename.mark(), number));
         if self.pending.is_empty() {
             // A burst of moves out of the tree must not keep its memory.
-            self.pending.shrink_to(16);
+            self.by_node.shrink_to(16);
+            self.by_cookie.shrink_to(16);
         }
         Some(rename)
     }
@@ -249,7 +344,8 @@ impl Renames {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::ROOT;
+    use super::super::tree::{ROOT, Tree};
+    use super::super::visit_queue::VisitReason;
     use super::*;
 
     #[test]
@@ -266,5 +362,54 @@ mod tests {
         assert_eq!(renames.next_age(), Some(15 + HALF_WAIT_MS));
         assert_eq!(renames.take(2, |_| true).unwrap().name(), b"b");
         assert!(renames.take(2, |_| true).is_none() && renames.is_empty());
+    }
+
+    /// Every way to a rename leads to the same ones, however they were put in and taken out.
+    #[test]
+    fn each_rename_is_found_by_all_that_is_known_of_it() {
+        let mut tree = Tree::new();
+        let nodes = [b"a", b"b", b"c"].map(|name| tree.insert(ROOT, name).unwrap());
+        let visit = |node| Visit { node, reason: VisitReason::Verify, tries: 0, known: None };
+        let mut renames = Renames::default();
+        for (node, wait) in nodes.into_iter().zip([Wait::Arrival(7), Wait::Exchange, Wait::Search]) {
+            renames.put(PendingRename::new(wait, ROOT, Some(node), tree.name(node), 0));
+            assert!(renames.contains(node) && renames.keep_visit(node, visit(node)));
+        }
+        // Another name of a directory that has two.
+        renames.put(PendingRename::new(Wait::Arrival(7), nodes[0], None, b"d", 0));
+        assert_eq!(renames.visits().count(), 3);
+        assert!(renames.has_visits(u64::MAX - 1));
+        renames.age(HALF_WAIT_MS, 10);
+        assert!(renames.has_visits(9) && !renames.has_visits(10) && renames.holds_visits());
+        assert_eq!(renames.take(7, |rename| rename.name() == b"a").unwrap().name(), b"a");
+        assert_eq!(renames.take(7, |rename| rename.name() == b"a").unwrap().name(), b"d");
+        assert!(renames.take_exchange(nodes[0]).is_none());
+        let mut exchange = renames.take_exchange(ROOT).unwrap();
+        exchange.wait = Wait::Arrival(8);
+        renames.put(exchange);
+        assert!(renames.take_exchange(ROOT).is_none());
+        assert_eq!(renames.of_node(nodes[1]).unwrap().name(), b"b");
+        assert_eq!(renames.take_of_node(nodes[2]).unwrap().name(), b"c");
+        assert_eq!(renames.take(8, |_| true).unwrap().visits.len(), 1);
+        let Renames { pending, by_node, by_cookie, exchanges, young, visited, .. } = renames;
+        assert!(pending.is_empty() && by_node.is_empty() && by_cookie.is_empty() && exchanges.is_empty());
+        assert!(young.is_empty() && visited.is_empty());
+    }
+
+    /// Time would tell the same: with a walk over all of them this takes minutes.
+    #[test]
+    fn a_hundred_thousand_renames_are_found_one_by_one() {
+        let mut tree = Tree::new();
+        let mut renames = Renames::default();
+        let nodes: Vec<NodeId> =
+            (0_u32..100_000).map(|number| tree.insert(ROOT, &number.to_be_bytes()).unwrap()).collect();
+        for (cookie, node) in (0..).zip(&nodes) {
+            renames.put(PendingRename::new(Wait::Arrival(cookie), ROOT, Some(*node), tree.name(*node), 0));
+        }
+        for (cookie, node) in (0..).zip(&nodes) {
+            assert!(renames.contains(*node) && renames.of_node(*node).is_some());
+            assert_eq!(renames.take(cookie, |_| true).unwrap().node, Some(*node));
+        }
+        assert!(renames.is_empty());
     }
 }

@@ -50,8 +50,15 @@ pub struct WatchLimit {
 pub struct Repair {
     /// The comparison that is under way.
     pub pass: Option<Pass>,
+    /// Since when a change counts, by directory that the pass has still to visit. That is later than for others if
+    /// the directory was visited already, and the kernel has dropped events again.
+    pub since_ns: HashMap<NodeId, i64>,
     /// Events of directories that may be elsewhere by now, since the kernel dropped some.
     pub doubted: HashMap<NodeId, Vec<Kept>>,
+    /// How many events these are.
+    pub doubted_len: usize,
+    /// Renamed directories, pinned, and since when events of what is in them were not kept.
+    pub missed: Vec<(NodeId, i64)>,
     /// Directories that had appeared when the pass began, and had not been visited.
     pub unseen: HashSet<NodeId>,
     /// The limit of watches that was reached.

@@ -35,15 +35,24 @@ pub struct Kept {
     pub cookie: u32,
     /// As in the event.
     pub name: Box<[u8]>,
-    /// Where in the stream it ends.
+    /// Where in the stream it is.
+    pub place: EventPlace,
+}
+
+/// Where in the stream an event is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventPlace {
+    /// Where it ends.
     pub position: u64,
+    /// When the kernel's queue was last seen empty before it came, in nanoseconds of the wall clock.
+    pub since_ns: i64,
 }
 
 impl Kept {
-    /// Keeps an event that ends at `position`.
+    /// Keeps an event.
     #[must_use]
-    pub fn new(event: &RawEvent<'_>, position: u64) -> Self {
-        Self { wd: event.wd, mask: event.mask, cookie: event.cookie, name: event.name.into(), position }
+    pub fn new(event: &RawEvent<'_>, place: EventPlace) -> Self {
+        Self { wd: event.wd, mask: event.mask, cookie: event.cookie, name: event.name.into(), place }
     }
 
     /// The event.
@@ -106,8 +115,8 @@ pub struct Stream {
     filled_to: u64,
     /// Where the last event ends that the engine was given.
     read_to: u64,
-    /// Where the last event ends that was dealt with.
-    position: u64,
+    /// The last event that was dealt with.
+    place: EventPlace,
     /// When the kernel's queue was last seen empty, in nanoseconds of the wall clock.
     emptied_at_ns: i64,
     /// The current read empties the queue, at this moment.
@@ -115,7 +124,8 @@ pub struct Stream {
     /// The kernel has dropped events since this moment, and that was not dealt with yet.
     overflowed_since_ns: Option<i64>,
     scans: VecDeque<PendingScan>,
-    /// Read, and not dealt with yet.
+    /// Read, and not dealt with yet. The oldest finding waits for no more than was in the kernel's queue when it
+    /// was made, so `fs.inotify.max_queued_events` bounds these too.
     events: VecDeque<Kept>,
     /// Dealt with before any other event: they were kept until their directory's path was known.
     replays: VecDeque<Kept>,
@@ -128,12 +138,18 @@ impl Stream {
     /// Where the last event ends that was dealt with.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.position
+        self.place.position
     }
 
-    /// Sets the position for the time in which older events are replayed; returns the one before.
-    pub fn set_position(&mut self, position: u64) -> u64 {
-        std::mem::replace(&mut self.position, position)
+    /// Where the event is that is being dealt with.
+    #[must_use]
+    pub fn place(&self) -> EventPlace {
+        self.place
+    }
+
+    /// Sets the place for the time in which older events are replayed; returns the one before.
+    pub fn set_place(&mut self, place: EventPlace) -> EventPlace {
+        std::mem::replace(&mut self.place, place)
     }
 
     /// The end of what is queued now, when the kernel has so many bytes, as a position.
@@ -174,11 +190,12 @@ impl Stream {
             let since = self.overflowed_since_ns.map_or(self.emptied_at_ns, |ns| ns.min(self.emptied_at_ns));
             self.overflowed_since_ns = Some(since);
         }
+        let place = EventPlace { position: self.read_to, since_ns: self.emptied_at_ns };
         if self.scans.is_empty() && self.events.is_empty() {
-            self.position = self.read_to;
+            self.place = place;
             return true;
         }
-        self.events.push_back(Kept::new(event, self.read_to));
+        self.events.push_back(Kept::new(event, place));
         false
     }
 
@@ -200,7 +217,7 @@ impl Stream {
     /// Whether the event that is being dealt with was queued while the daemon made a visit for which
     /// `concerns`: then the visit may have caused it.
     pub fn is_own_look(&self, concerns: impl Fn(&OwnLook) -> bool) -> bool {
-        let position = self.position;
+        let position = self.place.position;
         let mut during = self.looks.iter().filter(|look| look.before < position && position <= look.after);
         during.any(concerns)
     }
@@ -208,21 +225,21 @@ impl Stream {
     /// The next visit that cannot have made an event behind the position; the pin of its node passes to
     /// the caller.
     pub fn pop_past_look(&mut self) -> Option<OwnLook> {
-        self.looks.pop_front_if(|look| look.after <= self.position)
+        self.looks.pop_front_if(|look| look.after <= self.place.position)
     }
 
     /// The next finding that can be taken up.
     pub fn next_scan(&mut self) -> Option<PendingScan> {
-        self.scans.pop_front_if(|scan| scan.before <= self.position && scan.after <= self.read_to)
+        self.scans.pop_front_if(|scan| scan.before <= self.place.position && scan.after <= self.read_to)
     }
 
     /// The next event that comes before all findings that wait; it counts as dealt with.
     pub fn next_event(&mut self) -> Option<Kept> {
-        if self.scans.front().is_some_and(|scan| scan.before <= self.position) {
+        if self.scans.front().is_some_and(|scan| scan.before <= self.place.position) {
             return None;
         }
         let kept = self.events.pop_front()?;
-        self.position = kept.position;
+        self.place = kept.place;
         Some(kept)
     }
 
@@ -258,7 +275,7 @@ impl Stream {
 
     /// The events that were read and not dealt with, up to a mark.
     fn window(&self, after: u64) -> impl Iterator<Item = &Kept> {
-        self.events.iter().take_while(move |event| event.position <= after)
+        self.events.iter().take_while(move |event| event.place.position <= after)
     }
 
     /// Whether any event was read and not dealt with, up to a mark.

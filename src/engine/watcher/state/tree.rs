@@ -203,6 +203,17 @@ impl Tree {
         None
     }
 
+    /// The node and all above it, up to `/`.
+    pub fn way_up(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| self.parent(*node))
+    }
+
+    /// Whether `node` is `top` or below it.
+    #[must_use]
+    pub fn is_below(&self, node: NodeId, top: NodeId) -> bool {
+        self.way_up(node).any(|above| above == top)
+    }
+
     /// When the directory's watch ends, its name may lead to another directory at once.
     pub fn note_replaceable(&mut self, node: NodeId) {
         self.set_flag(node, REPLACEABLE, true);
@@ -228,6 +239,11 @@ impl Tree {
     /// Every directory may be elsewhere by now.
     pub fn doubt_all(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.flags |= DOUBTED);
+    }
+
+    /// The directory may be elsewhere by now.
+    pub fn doubt(&mut self, node: NodeId) {
+        self.set_flag(node, DOUBTED, true);
     }
 
     /// The directory was found where it should be.
@@ -410,6 +426,13 @@ impl Tree {
         }
     }
 
+    /// How many bytes the directory's path has.
+    #[must_use]
+    pub fn path_len(&self, node: NodeId) -> usize {
+        let lengths = self.way_up(node).filter(|node| *node != ROOT).map(|node| 1 + self.name(node).len());
+        lengths.sum::<usize>().max(1)
+    }
+
     /// The path as a new vector.
     #[must_use]
     pub fn path_of(&self, node: NodeId, name: &[u8]) -> Vec<u8> {
@@ -428,6 +451,29 @@ impl Tree {
             next += 1;
         }
         found
+    }
+
+    /// The next of the nodes below `top`, parents first; `node` is one of them, or `top` to begin with.
+    #[must_use]
+    pub fn next_in(&self, top: NodeId, node: NodeId) -> Option<NodeId> {
+        if self.has_children(node) {
+            return Some(NodeId(self.at(node).first_child));
+        }
+        let mut at = node;
+        while at != top {
+            let Node { next, parent, .. } = *self.at(at);
+            if next != NONE {
+                return Some(NodeId(next));
+            }
+            at = NodeId(parent);
+        }
+        None
+    }
+
+    /// Whether there is any directory directly below, also a detached one.
+    #[must_use]
+    pub fn has_children(&self, node: NodeId) -> bool {
+        self.at(node).first_child != NONE
     }
 
     /// The directories directly below, detached ones too.
@@ -581,6 +627,7 @@ mod tests {
         let b = tree.insert(a, b"bb").unwrap();
         assert_eq!(path(&tree, b, b""), "/a/bb");
         assert_eq!(path(&tree, b, b"f"), "/a/bb/f");
+        assert_eq!([ROOT, a, b].map(|node| tree.path_len(node)), [1, 2, 5]);
         assert_eq!(tree.child(a, b"bb"), Some(b));
         assert_eq!(tree.child(a, b"b"), None);
     }

@@ -128,12 +128,9 @@ impl VisitQueue {
         std::mem::take(&mut self.visits)
     }
 
-    /// Takes out the visits of one kind that are to be made now; their pins pass to the caller.
-    pub fn take_all_of(&mut self, reason: VisitReason) -> Vec<Visit> {
-        let all = self.take_all();
-        let (taken, kept): (VecDeque<Visit>, _) = all.into_iter().partition(|visit| visit.reason == reason);
-        self.visits = kept;
-        taken.into()
+    /// The directories that are to be visited now for this reason.
+    pub fn queued(&self, reason: VisitReason) -> impl Iterator<Item = NodeId> {
+        self.visits.iter().filter(move |visit| visit.reason == reason).map(|visit| visit.node)
     }
 
     /// The shell is asked; its answers come in the same order.
