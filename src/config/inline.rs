@@ -93,6 +93,7 @@ fn scheduler(cmd: Script, delay_ms: Millis) -> Scheduler {
         action: Action::Shell { cmd, run: Run::default() },
         files: true,
         dirs: false,
+        special: false,
         delay_ms,
         max_delay_ms: 0,
         singlejob: false,

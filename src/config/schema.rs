@@ -256,6 +256,7 @@ const SCHEDULER_KEYS: &[Key] = &[
     key("cmd", Value::Command, "", "the command, with placeholders").required().only(PROGRAMS),
     key("files", Value::Flag, "yes", "take events about files"),
     key("dirs", Value::Flag, "no", "take events about directories"),
+    key("special", Value::Flag, "no", "FIFOs, devices and sockets are files too"),
     key("delay", Value::Duration, "0", "quiet time before a task runs"),
     key("max_delay", Value::Duration, "0", "the longest that re-scheduling puts a task off; 0 = for ever"),
     key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event").only(PROGRAMS),

@@ -117,6 +117,7 @@ impl Engine {
         let cx = &mut shared.context(effects);
         let places = &mut watcher.places();
         match input {
+            Input::Inspected { task, facts } => tasks.on_inspected(cx, places, task, facts),
             Input::Started { .. } => tasks.on_started(),
             Input::NotStarted { task, error } => tasks.on_not_started(cx, places, task, &error),
             Input::Ended { task, status, .. } => tasks.on_ended(cx, places, task, status, mark),

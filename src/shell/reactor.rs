@@ -27,6 +27,8 @@ pub enum Source {
     Log,
     /// File operations have ended.
     Operations,
+    /// Looks at files have been made.
+    Looks,
     /// Somebody connects to the control socket.
     Control,
     /// Somebody who has connected; the number is the control socket's.

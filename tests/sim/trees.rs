@@ -36,7 +36,7 @@ const PLAIN: Plan = Plan {
     orderly: true,
     early: false,
     queue_max: usize::MAX,
-    faults: Faults { watch: 0, start: 0, leases: false },
+    faults: Faults { watch: 0, start: 0, look: 0, leases: false },
     scripts: 14,
     neighbour: false,
     excludes: false,
@@ -305,7 +305,7 @@ fn an_overflow_loses_no_directory_and_no_file() {
 #[test]
 fn what_cannot_be_watched_leaves_the_rest_alone() {
     for_seeds(SEEDS, |seed| {
-        let faults = Faults { watch: 8, start: 3, leases: false };
+        let faults = Faults { watch: 8, start: 3, look: 0, leases: false };
         let shell = run(seed, Plan { faults, ..PLAIN });
         let watched = check_watches(&shell);
         let expected = expected(&shell.world.kernel, shell.world.watched);

@@ -6,12 +6,13 @@
 //! The other files, each using only those above it:
 //! `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
 //! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
-//! command line), `operations` (file operations), `workers/` (programs that are kept running). Above this
+//! command line), `operations` (file operations), `look` (what a file is before its task runs), `workers/` (programs that are kept running). Above this
 //! one are `lifecycle` (reload, shutdown) and `requests` (what clients ask).
 
 mod command;
 mod ending;
 mod lifecycle;
+mod look;
 mod operations;
 mod requests;
 mod rules;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use crate::config::{Action, Config, Run, Scheduler, Trigger};
 use crate::engine::context::{Context, Phase, Timer};
 use crate::engine::ids::{NodeId, TaskId, WatchIndex, WorkerId};
-use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
+use crate::engine::message::{Effect, Facts, Operation, OperationEnd, Signal, StartChild, StartError};
 use crate::engine::store::wheel::TimerId;
 use crate::engine::told::{Audience, AwaitedFile, Told};
 use crate::engine::watcher::places::Places;
@@ -198,16 +199,35 @@ impl Tasks {
         }
         while let Some(id) = self.first_ready(cx) {
             self.table.set_state(id, State::Running);
-            let Some(task) = self.table.get(id) else { return };
-            let sched = usize::from(task.sched);
-            match &cx.config.schedulers[sched].action {
-                Action::Files { rules } => {
-                    let position = self.position;
-                    self.step(cx, places).start_operation(id, rules, position);
-                }
-                Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
-                    self.start_run(cx, places, id, sched);
-                }
+            let mut step = self.step(cx, places);
+            if step.needs_look(id) {
+                step.begin_look(id);
+            } else {
+                self.begin(cx, places, id);
+            }
+        }
+    }
+
+    /// What a task's file is has been looked at.
+    pub fn on_inspected(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, facts: Facts) {
+        let now = self.now();
+        let mut step = self.step(cx, places);
+        if step.end_look(id) && !step.leave_out_special(id, facts.kind, now) {
+            self.begin(cx, places, id);
+        }
+    }
+
+    /// The action of a task that runs from now on.
+    fn begin(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId) {
+        let Some(task) = self.table.get(id) else { return };
+        let sched = usize::from(task.sched);
+        match &cx.config.schedulers[sched].action {
+            Action::Files { rules } => {
+                let position = self.position;
+                self.step(cx, places).start_operation(id, rules, position);
+            }
+            Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
+                self.start_run(cx, places, id, sched);
             }
         }
     }
@@ -230,7 +250,9 @@ impl Tasks {
                 }
                 Action::Worker(worker) => {
                     let max = if own_max == 0 { max_jobs } else { own_max };
-                    running < max && self.workers.have_room(sched, worker, task.lost_workers > 0)
+                    let has_room = self.workers.have_room(sched, worker, task.lost_workers > 0);
+                    // What is looked at has no instance yet, and may be a suspect.
+                    running < max && has_room && !self.table.is_looking(task.sched)
                 }
             }
         })
@@ -492,6 +514,11 @@ impl Tasks {
 
     fn on_timeout(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, slot: u32) {
         let Some(id) = self.table.by_slot(slot) else { return };
+        let now = self.now();
+        if self.step(cx, places).end_look(id) {
+            let error = "the filesystem of the file does not answer".into();
+            return self.step(cx, places).finish(id, Err(vec![("error", error)]), now);
+        }
         let Some(run) = self.table.run_mut(id) else { return };
         run.timer = None;
         if run.terminated {

@@ -5,7 +5,7 @@
 
 use super::rules::takes_path;
 use super::step::{TaskStep, seconds};
-use super::table::{Key, State, Subject};
+use super::table::{Key, Look, State, Subject};
 use crate::config::{Action, Scheduler, WhileRunning};
 use crate::engine::context::{Phase, Timer};
 use crate::engine::ids::TaskId;
@@ -73,6 +73,10 @@ impl<'b> TaskStep<'_, 'b, '_> {
         let Some(id) = self.table.find(numbered.key(&subject)) else { return };
         match self.table.get(id).map(|task| task.state) {
             Some(State::Waiting(_) | State::Ready(_)) => self.remove(id, Level::Info, "task cancelled"),
+            Some(State::Running) if self.table.look(id) != Look::None => {
+                self.drop_rerun(id);
+                self.table.set_look(id, Look::Cancelled);
+            }
             Some(State::Running) => {
                 if self.drop_rerun(id) {
                     self.log(Level::Info, id, "task will not run again: cancelled", &[]);
@@ -152,8 +156,9 @@ impl<'b> TaskStep<'_, 'b, '_> {
             return;
         }
         let has_ended = self.table.get(id).is_some_and(|task| task.state == State::Ended);
+        let is_looked_at = self.table.look(id) != Look::None;
         // A file operation may not have started yet: it is asked for, and skipped when it had.
-        let may_wait = matches!(scheduler.action, Action::Files { .. }) && !has_ended;
+        let may_wait = is_looked_at || matches!(scheduler.action, Action::Files { .. }) && !has_ended;
         if scheduler.while_running == WhileRunning::Skip && !may_wait {
             return self.log_skipped(id);
         }
@@ -170,7 +175,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
             self.places.release(older.node);
         }
         if first {
-            if scheduler.while_running == WhileRunning::Rerun {
+            if scheduler.while_running == WhileRunning::Rerun && !is_looked_at {
                 self.log(Level::Info, id, "task is running and will run again", &[]);
             }
             self.withdraw(id);
@@ -207,8 +212,8 @@ impl<'b> TaskStep<'_, 'b, '_> {
         self.log(level, id, text, &[("delay", seconds(due - now))]);
     }
 
-    /// A file operation had not started: the task waits anew for the event that came since, or was
-    /// cancelled by it.
+    /// The action had not started: the task waits anew for the event that came since, or was cancelled by
+    /// it.
     pub fn wait_anew(&mut self, id: TaskId) {
         let Some((subject, event_at)) = self.take_rerun(id) else {
             return self.remove(id, Level::Info, "task cancelled");

@@ -113,6 +113,8 @@ impl<'b> TaskStep<'_, 'b, '_> {
 
     /// Takes a task out of the table.
     pub fn forget(&mut self, id: TaskId) {
+        self.cancel_run_timer(id);
+        self.drop_rerun(id);
         if let Some(task) = self.table.remove(id) {
             if let State::Waiting(timer) = task.state {
                 self.cx.timers.cancel(timer);
@@ -140,6 +142,15 @@ impl<'b> TaskStep<'_, 'b, '_> {
             record.fields.extend_from_slice(more);
             record
         });
+    }
+
+    /// Says that a task is not run because its file is a FIFO or the like.
+    pub fn leave_out(&mut self, id: TaskId, what: &str) {
+        if let Some(task) = self.table.get(id) {
+            let name = &self.scheduler_of(task).name;
+            self.cx.explain(|| format!("scheduler {name} leaves it out: it is {what} (special = no)"));
+        }
+        self.log(Level::Debug, id, "task left out: special = no", &[("kind", what.into())]);
     }
 
     /// Explains that a task has its turn.

@@ -87,8 +87,22 @@ pub struct Running {
     pub timer: Option<TimerId>,
     /// It was told to end.
     pub terminated: bool,
+    /// Whether its file is being looked at, so that its action has not begun.
+    look: Look,
     /// An event came while it ran: run again for it.
     pub rerun: Option<(Subject, Millis)>,
+}
+
+/// Whether a task's file is being looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// No.
+    #[default]
+    None,
+    /// The answer is awaited.
+    Awaited,
+    /// The same, but the task was cancelled meanwhile.
+    Cancelled,
 }
 
 /// What carries out the tasks of a scheduler. Each has limits of its own.
@@ -133,6 +147,8 @@ struct Sched {
     /// Ready tasks by their rank.
     ready: BTreeMap<u64, u32>,
     running: usize,
+    /// How many of those that run have their file looked at.
+    looking: usize,
 }
 
 /// No slot.
@@ -263,6 +279,33 @@ impl Table {
         self.runs.get_mut(&id.slot)
     }
 
+    /// Whether the task's file is being looked at.
+    #[must_use]
+    pub fn look(&self, id: TaskId) -> Look {
+        self.run(id).map_or(Look::None, |run| run.look)
+    }
+
+    /// Notes that the file of a task that runs is being looked at, or is not.
+    pub fn set_look(&mut self, id: TaskId, look: Look) {
+        let Some(sched) = self.get(id).map(|task| task.sched) else { return };
+        let Some(run) = self.runs.get_mut(&id.slot) else { return };
+        let old = std::mem::replace(&mut run.look, look);
+        let looking = &mut self.scheds[usize::from(sched)].looking;
+        *looking = *looking + usize::from(look != Look::None) - usize::from(old != Look::None);
+    }
+
+    /// Whether the task's action runs.
+    #[must_use]
+    pub fn has_begun(&self, id: TaskId) -> bool {
+        self.get(id).is_some_and(|task| task.state == State::Running) && self.look(id) == Look::None
+    }
+
+    /// Whether files of this scheduler's tasks are being looked at.
+    #[must_use]
+    pub fn is_looking(&self, sched: u16) -> bool {
+        self.scheds[usize::from(sched)].looking > 0
+    }
+
     /// Adds a task that waits. `timer` gets the number of the task's slot, which is what the
     /// timer's payload leads back to. `None` when 2^32 tasks are there.
     pub fn add(
@@ -342,7 +385,9 @@ impl Table {
                 }
             }
             State::Running => {
+                let looks = self.runs.get(&slot).is_some_and(|run| run.look != Look::None);
                 books.running -= 1;
+                books.looking -= usize::from(looks);
                 self.running[books.runner as usize] -= 1;
             }
             State::Ended => {}
@@ -458,7 +503,7 @@ impl Table {
     /// The schedulers are others now: `runners` has one item for each, and `new` gives the new number of
     /// an old one. Tasks whose scheduler has none must have been removed.
     pub fn renumber(&mut self, runners: &[Runner], new: impl Fn(u16) -> Option<u16>) {
-        let books = |&runner: &Runner| Sched { runner, ready: BTreeMap::new(), running: 0 };
+        let books = |&runner: &Runner| Sched { runner, ready: BTreeMap::new(), running: 0, looking: 0 };
         let mut scheds: Vec<Sched> = runners.iter().map(books).collect();
         self.running = [0; 3];
         for (slot, task) in (0_u32..).zip(&mut self.slots) {
@@ -471,7 +516,9 @@ impl Table {
                     books.ready.insert(rank, slot);
                 }
                 State::Running => {
+                    let looks = self.runs.get(&slot).is_some_and(|run| run.look != Look::None);
                     books.running += 1;
+                    books.looking += usize::from(looks);
                     self.running[books.runner as usize] += 1;
                 }
                 State::Waiting(_) | State::Ended => {}

@@ -1,0 +1,142 @@
+//! What one user does does not stop the tasks of another: attacks on what all of them share.
+//!
+//! In each scene the attacker may write to a directory that the daemon, which runs as root, watches. The
+//! victim has a directory, a watch and a scheduler of their own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::thread;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::attacks::{USER, become_user};
+use crate::scratch::{Daemon, Scratch, is_root, rinotifyd};
+
+/// What the victim's scheduler is; the attacker's is given.
+fn config(daemon: &str, attacked: &str) -> String {
+    format!(
+        "[daemon]\nmax_jobs = 4\n{daemon}\n[log]\nlevel = debug\n\
+         [scheduler attacked]\n{attacked}\n[event_map attacked]\nIN_MOVED_TO = attacked\n\
+         IN_CLOSE_WRITE = attacked\n\
+         [watch attacked]\npath = @/theirs\nevent_map = attacked\n\
+         [scheduler victim]\ntype = shell\ncmd = echo {{filename}} >>@/ran\n\
+         [event_map victim]\nIN_CLOSE_WRITE = victim\n[watch victim]\npath = @/mine\nevent_map = victim\n"
+    )
+}
+
+fn scene() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.open_to_all();
+    for name in ["theirs", "spare"] {
+        chown(scratch.dir(name), Some(USER), Some(USER)).unwrap();
+    }
+    scratch.dir("mine");
+    scratch
+}
+
+/// Does something as the attacker, who has the two directories.
+fn attack(scratch: &Scratch, act: impl FnOnce(PathBuf, PathBuf) + Send + 'static) {
+    let (theirs, spare) = (scratch.path("theirs"), scratch.path("spare"));
+    let attacker = thread::spawn(move || {
+        become_user();
+        act(theirs, spare);
+    });
+    attacker.join().unwrap();
+}
+
+/// Makes so many of what a command hangs on, and moves them in.
+fn move_fifos_in(scratch: &Scratch, count: usize) {
+    attack(scratch, move |theirs, spare| {
+        for number in 0..count {
+            let fifo = spare.join(format!("{number}.fifo"));
+            mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+            fs::rename(fifo, theirs.join(format!("{number}.fifo"))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn fifos_get_no_command() {
+    if !is_root("FIFOs of another user") {
+        return;
+    }
+    let scratch = scene();
+    let scheduler = "type = shell\ncmd = echo {filename} >>@/read; wc -c {pathname}";
+    let mut daemon = Daemon::start_ready(&scratch, &config("", scheduler), &[]);
+    move_fifos_in(&scratch, 8);
+    attack(&scratch, |theirs, spare| {
+        symlink(theirs.join("0.fifo"), spare.join("link")).unwrap();
+        fs::rename(spare.join("link"), theirs.join("link")).unwrap();
+        drop(UnixListener::bind(spare.join("socket")).unwrap());
+        fs::rename(spare.join("socket"), theirs.join("socket")).unwrap();
+        fs::write(theirs.join("file"), "text").unwrap();
+    });
+    let left = daemon.wait_lines(10, "task left out: special = no");
+    assert_eq!(left.iter().filter(|line| line.contains("kind=\"a FIFO\"")).count(), 9, "{left:?}");
+    scratch.write("mine/a", "");
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["a"]);
+    daemon.wait_lines(2, "task finished");
+    assert_eq!(scratch.lines("read"), ["file"]);
+    let log = daemon.stop();
+    assert!(!log.contains(" error "), "{log}");
+}
+
+/// The same where the file must not be opened, because that would be an event.
+#[test]
+fn fifos_get_no_command_where_every_event_counts() {
+    let scratch = scene_of_one_user();
+    let text = "[daemon]\n[log]\nlevel = debug\n\
+                [scheduler all]\ntype = shell\ncmd = echo {maskname} {filename} >>@/ran\n\
+                [watch all]\npath = @/in\ndefault_sched = all\n";
+    let mut daemon = Daemon::start_ready(&scratch, text, &[]);
+    mkfifo(&scratch.path("in/fifo"), Mode::S_IRWXU).unwrap();
+    daemon.wait_line("task left out: special = no");
+    fs::rename(scratch.write("file", ""), scratch.path("in/file")).unwrap();
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["IN_MOVED_TO file"]);
+    daemon.wait_status("running=0");
+    // Nothing that the daemon does is an event.
+    daemon.wait_status("events=2");
+    daemon.stop();
+}
+
+fn scene_of_one_user() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.dir("in");
+    scratch.dir("out");
+    scratch
+}
+
+#[test]
+fn special_files_are_files_where_that_is_asked_for() {
+    let check = |special: &str, expected: &[&str]| {
+        let scratch = scene_of_one_user();
+        let text = format!(
+            "[log]\nlevel = debug\n[scheduler run]\ntype = exec\ncmd = true {{pathname}}\nspecial = {special}\n\
+             [scheduler move]\ntype = files\nrules = move\nspecial = {special}\n\
+             [rule move]\naction = move\nsrc_re = ^@/in/(.*)$\ndst_re = @/out/\\1\n\
+             [event_map map]\nIN_CREATE = run\nIN_ATTRIB = move\n[watch in]\npath = @/in\nevent_map = map\n"
+        );
+        let mut daemon = Daemon::start_ready(&scratch, &text, &[]);
+        mkfifo(&scratch.path("in/fifo"), Mode::S_IRWXU).unwrap();
+        daemon.wait_line(expected[0]);
+        fs::set_permissions(scratch.path("in/fifo"), PermissionsExt::from_mode(0o600)).unwrap();
+        daemon.wait_lines(2, expected[0]);
+        assert_eq!(scratch.path("out/fifo").exists(), special == "yes");
+        let told = scratch.expand("IN_CREATE:@/in/fifo");
+        if special == "no" {
+            let file = scratch.path("rinotifyd.conf");
+            let output = rinotifyd().arg("-c").arg(file).args(["-e", &told]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains(expected[1]) && text.ends_with("nothing would run\n"), "{text}");
+        }
+        daemon.stop();
+    };
+    check("yes", &["task finished"]);
+    check(
+        "no",
+        &["task left out: special = no", "scheduler run leaves it out: it is a FIFO (special = no)\n"],
+    );
+}
