@@ -238,6 +238,8 @@ impl Tasks {
             0 => cx.options.default_max_jobs,
             max_jobs => max_jobs,
         } as usize;
+        // A scheduler of which no command runs finds a place even if all others would take all.
+        let shared = max_jobs - self.table.places_kept(max_jobs);
         self.table.first_ready(|task, running| {
             let sched = usize::from(task.sched);
             let Scheduler { action, max_jobs: own_max, .. } = &cx.config.schedulers[sched];
@@ -246,7 +248,8 @@ impl Tasks {
             match action {
                 Action::Files { .. } => has_room && self.table.running_by(Runner::Operation) < OPERATIONS_MAX,
                 Action::Shell { .. } | Action::Exec { .. } => {
-                    has_room && self.table.running_by(Runner::Child) < max_jobs
+                    let max = if own_max == 0 && running > 0 { shared } else { max_jobs };
+                    has_room && self.table.running_by(Runner::Child) < max
                 }
                 Action::Worker(worker) => {
                     let max = if own_max == 0 { max_jobs } else { own_max };

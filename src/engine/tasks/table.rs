@@ -8,6 +8,9 @@
 //! Invariants: a task that waits has a timer; one that is ready is in its scheduler's queue; one
 //! that runs has a [`Running`]; the directory of every task is held, and lists the task.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::ids::{NodeId, TaskId};
@@ -130,6 +133,8 @@ pub struct Table {
     last_rank: u64,
     runs: HashMap<u32, Running>,
     scheds: Vec<Sched>,
+    /// More than one of them starts commands.
+    is_shared: bool,
     /// The first ready task of each scheduler that has any, by its rank.
     heads: BTreeSet<(u64, u16)>,
     waiting: usize,
@@ -171,6 +176,7 @@ impl Default for Table {
             last_rank: RANKS_MIDDLE,
             runs: HashMap::new(),
             scheds: Vec::new(),
+            is_shared: false,
             heads: BTreeSet::new(),
             waiting: 0,
             ready: 0,
@@ -230,6 +236,13 @@ impl Table {
     #[must_use]
     pub fn running_by(&self, runner: Runner) -> usize {
         self.running[runner as usize]
+    }
+
+    /// How many of the places for commands are kept for schedulers of which none runs: every fourth, at least
+    /// one, and none if there is a single place or a single scheduler of commands.
+    #[must_use]
+    pub fn places_kept(&self, places: usize) -> usize {
+        if self.is_shared { (places / 4).max(1).min(places.saturating_sub(1)) } else { 0 }
     }
 
     /// The task of this key.
@@ -526,6 +539,7 @@ impl Table {
         }
         let head = |(sched, books): (u16, &Sched)| Some((*books.ready.first_key_value()?.0, sched));
         self.heads = (0..).zip(&scheds).filter_map(head).collect();
+        self.is_shared = scheds.iter().filter(|books| books.runner == Runner::Child).nth(1).is_some();
         self.scheds = scheds;
         let Self { by_key, slots, seed, .. } = self;
         *by_key = IndexTable::new();
@@ -622,73 +636,4 @@ fn hash_slot(seed: &Seed, slots: &[Option<Task>], slot: u32) -> u64 {
         let key = if task.single { Key::Single(task.sched) } else { Key::Path(task.sched, *node, name) };
         hash_key(seed, key)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::store::wheel::Wheel;
-
-    fn table() -> (Table, TimerId) {
-        let mut table = Table::default();
-        table.renumber(&[Runner::Child, Runner::Operation], |_| None);
-        (table, Wheel::new(0).insert(1, 0_u8))
-    }
-
-    fn add(table: &mut Table, timer: TimerId, sched: u16, dir: u32, name: &[u8]) -> TaskId {
-        let kind = EventKind::Create;
-        let subject = Subject { node: NodeId(dir), name: name.into(), src_path: None, kind, is_dir: false };
-        table.add(sched, false, subject, 0, |_| timer).unwrap()
-    }
-
-    #[test]
-    fn tasks_are_found_by_their_directory_alone() {
-        let (mut table, timer) = table();
-        let names: Vec<Vec<u8>> = (0..100_u8).map(|name| vec![name]).collect();
-        let ids: Vec<TaskId> =
-            (0..).zip(&names).map(|(at, name)| add(&mut table, timer, 0, at % 7, name)).collect();
-        let expected = |dir: usize, without: &[usize]| -> Vec<TaskId> {
-            let of = ids.iter().enumerate().filter(|(at, _)| at % 7 == dir && !without.contains(at));
-            of.map(|(_, id)| *id).collect()
-        };
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), expected(3, &[]));
-        assert_eq!(table.select_in(&[NodeId(9)], |_| true), []);
-        // The first, the last and one in between leave.
-        for at in [3, 94, 45] {
-            table.remove(ids[at]).unwrap();
-        }
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), expected(3, &[3, 94, 45]));
-        for id in expected(3, &[3, 94, 45]) {
-            table.remove(id).unwrap();
-        }
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), []);
-        assert_eq!(table.select_in(&[NodeId(4), NodeId(0)], |_| true).len(), 29);
-        let moved = Subject { node: NodeId(8), ..table.get(ids[0]).unwrap().subject.clone() };
-        table.set_subject(ids[0], moved).unwrap();
-        assert_eq!(table.select_in(&[NodeId(8)], |_| true), [ids[0]]);
-        assert_eq!(table.select_in(&[NodeId(0)], |_| true).len(), 14);
-    }
-
-    #[test]
-    fn ready_tasks_keep_their_order_over_all_schedulers() {
-        let (mut table, timer) = table();
-        let ids: Vec<TaskId> =
-            (0..6_u8).map(|name| add(&mut table, timer, u16::from(name % 2), 0, &[name])).collect();
-        for id in &ids {
-            let rank = table.last_rank();
-            table.set_state(*id, State::Ready(rank));
-        }
-        let rank = table.first_rank();
-        table.set_state(ids[4], State::Ready(rank));
-        assert_eq!(table.first_ready(|_, _| true), Some(ids[4]));
-        assert_eq!(table.first_ready(|task, _| task.sched == 1), Some(ids[1]));
-        for (running, expected) in [ids[4], ids[0], ids[1], ids[2], ids[3], ids[5]].into_iter().enumerate() {
-            assert_eq!((table.ready(), table.running()), (6 - running, running));
-            let id = table.first_ready(|_, _| true).unwrap();
-            assert_eq!(id, expected);
-            table.set_state(id, State::Running);
-        }
-        assert_eq!(table.first_ready(|_, _| true), None);
-        assert_eq!((table.running_by(Runner::Child), table.running_by(Runner::Operation)), (3, 3));
-    }
 }
