@@ -36,8 +36,8 @@ pub enum Timer {
     Progress(u32),
     /// Renames of which one half is missing are looked through.
     Renames,
-    /// Children may be started again.
-    Resume,
+    /// Commands may be started again; the number is the scheduler's.
+    Resume(u16),
     /// The next stage of the shutdown.
     Shutdown,
     /// A directory for which there was no room is tried again.

@@ -118,7 +118,7 @@ impl Engine {
         let places = &mut watcher.places();
         match input {
             Input::Inspected { task, facts } => tasks.on_inspected(cx, places, task, facts),
-            Input::Started { .. } => tasks.on_started(),
+            Input::Started { task } => tasks.on_started(task),
             Input::NotStarted { task, error } => tasks.on_not_started(cx, places, task, &error),
             Input::Ended { task, status, .. } => tasks.on_ended(cx, places, task, status, mark),
             Input::Operated { operation, end, .. } => tasks.on_operated(cx, places, &operation, end, mark),
@@ -146,7 +146,7 @@ impl Engine {
                 Timer::Delay(_)
                 | Timer::Timeout(_)
                 | Timer::Progress(_)
-                | Timer::Resume
+                | Timer::Resume(_)
                 | Timer::Worker(_)
                 | Timer::Workers(_) => tasks.on_timer(&mut cx, &mut watcher.places(), timer),
                 Timer::Renames

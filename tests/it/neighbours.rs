@@ -6,14 +6,16 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::attacks::{USER, become_user};
-use crate::scratch::{Daemon, Scratch, is_root, rinotifyd};
+use crate::scratch::{Daemon, Scratch, is_root, millis_between, rinotifyd};
 
 /// What the victim's scheduler is; the attacker's is given.
 fn config(daemon: &str, attacked: &str) -> String {
@@ -160,5 +162,38 @@ fn commands_that_hang_leave_a_place_to_others() {
     }
     assert_eq!(daemon.wait_ran(&scratch, "ran", 2), ["a", "b"]);
     assert_eq!(scratch.lines("hangs").len(), 3);
+    daemon.stop();
+}
+
+/// The user database knows this one everywhere.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_user_without_processes_holds_up_only_their_own_commands() {
+    if !is_root("commands of a user who has as many processes as are allowed") {
+        return;
+    }
+    let scratch = scene();
+    let scheduler = format!("type = exec\ncmd = true {{pathname}}\nuser = {NOBODY}");
+    let mut command = Command::new("prlimit");
+    command.arg("--nproc=1").arg(rinotifyd().get_program());
+    command.arg("-c").arg(scratch.config(&config("", &scheduler)));
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready();
+    let sleeps = || Command::new("sleep").arg("1000").uid(NOBODY).spawn().unwrap();
+    let mut hogs = [sleeps(), sleeps()];
+    attack(&scratch, |theirs, _| fs::write(theirs.join("file"), "").unwrap());
+    // By now the pause is one of 3.2 seconds.
+    let last = daemon.wait_lines(6, "cannot start the command now").remove(5);
+    assert!(last.contains("EAGAIN") && last.contains("delay=3.2"), "{last}");
+    scratch.write("mine/a", "");
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["a"]);
+    let started = daemon.wait_line("victim: start task");
+    assert!(millis_between(&last, &started) < 2_000, "{last}\n{started}");
+    for hog in &mut hogs {
+        hog.kill().unwrap();
+        hog.wait().unwrap();
+    }
+    daemon.wait_line("attacked: task finished");
     daemon.stop();
 }

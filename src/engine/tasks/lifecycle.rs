@@ -28,6 +28,7 @@ impl Tasks {
         };
         self.table.renumber(&runners(cx.config), new);
         self.runs = runs(cx.config);
+        self.pauses.clear(cx);
         self.workers.reload(cx, old_config);
     }
 

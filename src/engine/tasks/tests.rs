@@ -6,6 +6,7 @@ use crate::engine::context::{Options, SIFT_AT, Shared};
 use crate::engine::message::FileKind;
 use crate::engine::watcher::places::fixture::OwnTree;
 use crate::event::EventKind;
+use crate::types::Millis;
 
 /// Tasks of one scheduler: IN_CLOSE_WRITE schedules with a delay of ten seconds, IN_DELETE cancels.
 /// Looks at files are answered at once: nothing is a FIFO.
@@ -214,4 +215,36 @@ fn all_places_are_for_the_only_scheduler_and_for_one_with_a_limit_of_its_own() {
         [EventKind::Create, EventKind::Attrib].iter().for_each(|kind| map.triggers[*kind as usize].clear());
     };
     check(&alone, 4, 4);
+}
+
+#[test]
+fn a_scheduler_whose_commands_cannot_be_started_holds_up_no_other() {
+    let mut bench = Bench::with(three);
+    let dir = bench.tree.dir(b"w");
+    let error = StartError { temporary: true, text: "no process".to_owned() };
+    bench.tell(EventKind::CloseWrite, dir, b"a");
+    let mut pauses = Vec::new();
+    for turn in 0..9_u64 {
+        let (id, _) = bench.started().remove(0);
+        bench.step(|tasks, cx, places| tasks.on_not_started(cx, places, id, &error));
+        assert_eq!(bench.started(), [], "it pauses");
+        // Nothing is waited for where nothing has failed.
+        bench.tell(EventKind::Create, dir, &turn.to_le_bytes());
+        let (other, _) = bench.started().remove(0);
+        bench.step(|tasks, _, _| tasks.on_started(other));
+        bench.end(other, 0);
+        let (now, due) = (bench.shared.now, bench.shared.timers.next_deadline().unwrap());
+        pauses.push(due - now);
+        bench.wait_until(due);
+    }
+    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+    // Once it could be started, the pauses begin anew; a reload ends them.
+    let (id, _) = bench.started().remove(0);
+    bench.step(|tasks, _, _| tasks.on_started(id));
+    bench.tell(EventKind::CloseWrite, dir, b"b");
+    let (next, _) = bench.started().remove(0);
+    bench.step(|tasks, cx, places| tasks.on_not_started(cx, places, next, &error));
+    assert!(bench.started().is_empty() && bench.shared.timers.next_deadline() > Some(bench.shared.now));
+    bench.step(|tasks, cx, _| tasks.reload(cx, cx.config));
+    assert_eq!(bench.started()[0].0, next);
 }
