@@ -147,6 +147,7 @@ impl Engine {
                 | Timer::Timeout(_)
                 | Timer::Progress(_)
                 | Timer::Resume(_)
+                | Timer::LinesLeftOut(_)
                 | Timer::Worker(_)
                 | Timer::Workers(_) => tasks.on_timer(&mut cx, &mut watcher.places(), timer),
                 Timer::Renames

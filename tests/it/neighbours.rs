@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::attacks::{USER, become_user};
-use crate::scratch::{Daemon, Scratch, is_root, millis_between, rinotifyd};
+use crate::scratch::{Daemon, Scratch, field, is_root, millis_between, rinotifyd};
 
 /// What the victim's scheduler is; the attacker's is given.
 fn config(daemon: &str, attacked: &str) -> String {
@@ -196,4 +196,36 @@ fn a_user_without_processes_holds_up_only_their_own_commands() {
     }
     daemon.wait_line("attacked: task finished");
     daemon.stop();
+}
+
+#[test]
+fn a_loop_of_new_files_does_not_fill_the_log() {
+    if !is_root("files of another user") {
+        return;
+    }
+    let scratch = scene();
+    let text =
+        config("", "type = exec\ncmd = true {pathname}\ndelay = 1h").replace("level = debug", "level = info");
+    let text = text.replace("IN_MOVED_TO = attacked", "IN_CREATE = attacked\nIN_DELETE = cancel:attacked");
+    let mut daemon = Daemon::start_ready(&scratch, &text, &[]);
+    attack(&scratch, |theirs, _| {
+        for _ in 0..10_000 {
+            let file = theirs.join("file");
+            fs::write(&file, "").unwrap();
+            fs::remove_file(file).unwrap();
+        }
+    });
+    // Two lines a file, and one that says how many are missing.
+    let left_out = daemon.wait_line("attacked: lines about tasks left out");
+    assert!(left_out.contains(" warning "), "{left_out}");
+    scratch.write("mine/a", "");
+    assert_eq!(daemon.wait_ran(&scratch, "ran", 1), ["a"]);
+    daemon.wait_line("victim: task finished");
+    daemon.wait_status("waiting=0");
+    let log = daemon.stop();
+    let lines = log.lines().filter(|line| line.contains("info attacked:")).count();
+    assert!((9_000..11_000).contains(&lines), "{lines} lines");
+    let counted = log.lines().filter(|line| line.contains("lines about tasks left out"));
+    let counted: usize = counted.map(|line| field(line, "lines").parse::<usize>().unwrap()).sum();
+    assert!(lines + counted >= 19_900, "{lines} and {counted}");
 }

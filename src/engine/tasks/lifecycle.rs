@@ -53,6 +53,10 @@ impl Tasks {
             step.remove(id, Level::Warning, message);
             self.orphans += usize::from(operates);
         }
+        for sched in (0..).take(cx.config.schedulers.len()) {
+            // The numbers are others afterwards.
+            self.step(cx, places).log_left_out(sched);
+        }
     }
 
     /// Waiting tasks are cancelled, running ones told to end.

@@ -4,7 +4,7 @@
 //! [`Tasks::dispatch`] starts it when there is room, and the shell's answers end it.
 //!
 //! The other files, each using only those above it:
-//! `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
+//! `log_budget` (how many lines tasks may log), `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
 //! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
 //! command line), `operations` (file operations), `look` (what a file is before its task runs), `pauses`
 //! (schedulers whose commands cannot be started now), `workers/` (programs that are kept running). Above
@@ -13,6 +13,7 @@
 mod command;
 mod ending;
 mod lifecycle;
+mod log_budget;
 mod look;
 mod operations;
 mod pauses;
@@ -180,6 +181,7 @@ impl Tasks {
             }
             Timer::Timeout(slot) => self.on_timeout(cx, places, slot),
             Timer::Progress(slot) => self.step(cx, places).on_progress_timer(slot),
+            Timer::LinesLeftOut(sched) => self.step(cx, places).log_left_out(sched),
             Timer::Resume(sched) => self.pauses.end(sched),
             Timer::Worker(number) => self.workers.on_timer(cx, number),
             Timer::Workers(sched) => self.workers.on_pause_over(cx, sched),
@@ -269,7 +271,7 @@ impl Tasks {
             step.log(Level::Info, id, "dry run", &fields);
             return step.end(id, now);
         }
-        step.log(Level::Info, id, "start task", &[]);
+        step.log_start(id);
         if line.is_none() {
             step.log(Level::Debug, id, "command", &[("command", command)]);
         }

@@ -55,7 +55,7 @@ impl TaskStep<'_, '_, '_> {
             self.log(Level::Info, id, "dry run", &described(&operation, true));
             return self.end(id, now);
         }
-        self.log(Level::Info, id, "start task", &[]);
+        self.log_start(id);
         self.note_start(id);
         if self.wants(Level::Debug, id) {
             self.log(Level::Debug, id, "operation", &described(&operation, true));

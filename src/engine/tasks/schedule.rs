@@ -147,7 +147,17 @@ impl<'b> TaskStep<'_, 'b, '_> {
             State::Ready(_) if due > now => self.wait_until(id, due),
             _ => return,
         }
-        self.log(Level::Info, id, "re-schedule task", &[("delay", seconds(due - now))]);
+        self.log_put_off(id, due - now);
+    }
+
+    /// A further event has put a task off. That is as frequent as events are, so it is no line for everybody.
+    fn log_put_off(&mut self, id: TaskId, delay_ms: Millis) {
+        if let Some(task) = self.table.get_mut(id) {
+            task.put_off = task.put_off.saturating_add(1);
+        }
+        if self.wants(Level::Debug, id) {
+            self.log(Level::Debug, id, "re-schedule task", &[("delay", seconds(delay_ms))]);
+        }
     }
 
     /// An event for a task that runs, or for one that ended after the event.
@@ -225,7 +235,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
         self.change_subject(id, subject);
         self.places.release(node);
         self.wait_until(id, due);
-        self.log(Level::Info, id, "re-schedule task", &[("delay", seconds(due - now))]);
+        self.log_put_off(id, due - now);
     }
 }
 

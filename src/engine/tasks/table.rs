@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use super::log_budget::LogBudget;
 use crate::engine::ids::{NodeId, TaskId};
 use crate::engine::store::index_table::{IndexTable, Seed};
 use crate::engine::store::wheel::TimerId;
@@ -66,6 +67,8 @@ pub struct Task {
     pub subject: Subject,
     /// When it was first scheduled, for `max_delay`.
     pub first_at: Millis,
+    /// How often further events have put it off since it last ran.
+    pub put_off: u32,
     /// The brake: not to run before this.
     pub not_before: Millis,
     /// The other tasks of its directory, as a list through the slots.
@@ -133,8 +136,8 @@ pub struct Table {
     last_rank: u64,
     runs: HashMap<u32, Running>,
     scheds: Vec<Sched>,
-    /// More than one of them starts commands.
-    is_shared: bool,
+    /// How many of them start commands, of which none runs.
+    idle: usize,
     /// The first ready task of each scheduler that has any, by its rank.
     heads: BTreeSet<(u64, u16)>,
     waiting: usize,
@@ -154,6 +157,14 @@ struct Sched {
     running: usize,
     /// How many of those that run have their file looked at.
     looking: usize,
+    log: LogBudget,
+}
+
+impl Sched {
+    /// Whether it starts commands, of which none runs.
+    fn is_idle(&self) -> bool {
+        self.runner == Runner::Child && self.running == 0
+    }
 }
 
 /// No slot.
@@ -176,7 +187,7 @@ impl Default for Table {
             last_rank: RANKS_MIDDLE,
             runs: HashMap::new(),
             scheds: Vec::new(),
-            is_shared: false,
+            idle: 0,
             heads: BTreeSet::new(),
             waiting: 0,
             ready: 0,
@@ -238,11 +249,11 @@ impl Table {
         self.running[runner as usize]
     }
 
-    /// How many of the places for commands are kept for schedulers of which none runs: every fourth, at least
-    /// one, and none if there is a single place or a single scheduler of commands.
+    /// How many of the places for commands are kept for schedulers of which none runs: one for each, at most
+    /// every fourth place, but at least one unless there is a single place.
     #[must_use]
     pub fn places_kept(&self, places: usize) -> usize {
-        if self.is_shared { (places / 4).max(1).min(places.saturating_sub(1)) } else { 0 }
+        (places / 4).max(1).min(places.saturating_sub(1)).min(self.idle)
     }
 
     /// The task of this key.
@@ -307,6 +318,11 @@ impl Table {
         *looking = *looking + usize::from(look != Look::None) - usize::from(old != Look::None);
     }
 
+    /// How many lines the scheduler's tasks may add to the log.
+    pub fn log_budget(&mut self, sched: u16) -> Option<&mut LogBudget> {
+        self.scheds.get_mut(usize::from(sched)).map(|books| &mut books.log)
+    }
+
     /// Whether the task's action runs.
     #[must_use]
     pub fn has_begun(&self, id: TaskId) -> bool {
@@ -343,6 +359,7 @@ impl Table {
             state,
             subject,
             first_at: now,
+            put_off: 0,
             not_before: 0,
             previous: NONE,
             next: NONE,
@@ -372,6 +389,7 @@ impl Table {
                 }
             }
             State::Running => {
+                self.idle -= usize::from(books.is_idle());
                 books.running += 1;
                 self.running[books.runner as usize] += 1;
                 self.runs.insert(id.slot, Running::default());
@@ -400,6 +418,7 @@ impl Table {
             State::Running => {
                 let looks = self.runs.get(&slot).is_some_and(|run| run.look != Look::None);
                 books.running -= 1;
+                self.idle += usize::from(books.is_idle());
                 books.looking -= usize::from(looks);
                 self.running[books.runner as usize] -= 1;
             }
@@ -516,7 +535,13 @@ impl Table {
     /// The schedulers are others now: `runners` has one item for each, and `new` gives the new number of
     /// an old one. Tasks whose scheduler has none must have been removed.
     pub fn renumber(&mut self, runners: &[Runner], new: impl Fn(u16) -> Option<u16>) {
-        let books = |&runner: &Runner| Sched { runner, ready: BTreeMap::new(), running: 0, looking: 0 };
+        let books = |&runner: &Runner| Sched {
+            runner,
+            ready: BTreeMap::new(),
+            running: 0,
+            looking: 0,
+            log: LogBudget::new(),
+        };
         let mut scheds: Vec<Sched> = runners.iter().map(books).collect();
         self.running = [0; 3];
         for (slot, task) in (0_u32..).zip(&mut self.slots) {
@@ -539,7 +564,7 @@ impl Table {
         }
         let head = |(sched, books): (u16, &Sched)| Some((*books.ready.first_key_value()?.0, sched));
         self.heads = (0..).zip(&scheds).filter_map(head).collect();
-        self.is_shared = scheds.iter().filter(|books| books.runner == Runner::Child).nth(1).is_some();
+        self.idle = scheds.iter().filter(|books| books.is_idle()).count();
         self.scheds = scheds;
         let Self { by_key, slots, seed, .. } = self;
         *by_key = IndexTable::new();
