@@ -130,6 +130,7 @@ fn scheduler(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Opt
         logname: log_name(fields, &fields.name, out),
         files: fields.flag("files", out),
         dirs: fields.flag("dirs", out),
+        special: fields.flag("special", out),
         delay_ms: fields.duration("delay", out),
         max_delay_ms: fields.duration("max_delay", out),
         singlejob: fields.flag("singlejob", out),

@@ -7,6 +7,7 @@ use super::command;
 use super::diagnostics::{Bad, Diagnostics, Span, quoted};
 use super::filter::Filters;
 use super::load::Loaded;
+use super::schema::DEFAULT_TIMEOUT;
 use super::suggest;
 use super::value;
 use super::{Action, Config, Daemon, EventMap, Run, Scheduler, Trigger, Watch, WhileRunning};
@@ -93,12 +94,13 @@ fn scheduler(cmd: Script, delay_ms: Millis) -> Scheduler {
         action: Action::Shell { cmd, run: Run::default() },
         files: true,
         dirs: false,
+        special: false,
         delay_ms,
         max_delay_ms: 0,
         singlejob: false,
         max_jobs: 0,
         while_running: WhileRunning::Rerun,
-        timeout_ms: 0,
+        timeout_ms: value::duration(DEFAULT_TIMEOUT.as_bytes()).unwrap_or_default(),
     }
 }
 
@@ -174,6 +176,7 @@ mod tests {
         assert_eq!(config.event_maps[0].mask(), EventKind::CloseWrite.bit() | EventKind::MovedTo.bit());
         let scheduler = &config.schedulers[0];
         assert!(scheduler.files && !scheduler.dirs && scheduler.delay_ms == 0);
+        assert_eq!(scheduler.timeout_ms, 24 * 60 * 60 * 1000);
         assert_eq!(config.daemon.shutdown_timeout_ms, 30_000);
     }
 

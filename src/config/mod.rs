@@ -152,6 +152,8 @@ pub struct Scheduler {
     pub files: bool,
     /// Take events about directories.
     pub dirs: bool,
+    /// FIFOs, devices and sockets are files too.
+    pub special: bool,
     /// Quiet time before a task runs.
     pub delay_ms: Millis,
     /// The longest that re-scheduling can put a task off; 0 = for ever.

@@ -140,6 +140,10 @@ pub const DURATION_MAX_MS: Millis = 10 * 365 * 24 * 60 * 60 * 1000;
 /// The control socket that `rinotifyctl` uses without `-s`.
 pub const DEFAULT_CONTROL: &str = "/run/rinotifyd/control.sock";
 
+/// The time after which a task is terminated, unless its scheduler says something else. Nothing that is at
+/// work takes so long; what hangs, on a FIFO or a server that is away, does not hold its place for ever.
+pub const DEFAULT_TIMEOUT: &str = "1d";
+
 /// The most jobs, instances or threads: more processes than `pid_max` (4194304 at most, `proc(5)`)
 /// never run.
 const JOBS_MAX: i64 = 4_194_304;
@@ -256,12 +260,14 @@ const SCHEDULER_KEYS: &[Key] = &[
     key("cmd", Value::Command, "", "the command, with placeholders").required().only(PROGRAMS),
     key("files", Value::Flag, "yes", "take events about files"),
     key("dirs", Value::Flag, "no", "take events about directories"),
+    key("special", Value::Flag, "no", "FIFOs, devices and sockets are files too"),
     key("delay", Value::Duration, "0", "quiet time before a task runs"),
     key("max_delay", Value::Duration, "0", "the longest that re-scheduling puts a task off; 0 = for ever"),
     key("singlejob", Value::Flag, "no", "one task for all paths, with the newest event").only(PROGRAMS),
     key("max_jobs", COUNT, "0", "tasks at once; 0 = only the daemon's limit"),
     key("while_running", WHILE_RUNNING, "rerun", "what events for a path do while its task runs"),
-    key("timeout", Value::Duration, "0", "a task that runs longer is terminated; 0 = never").only(PROGRAMS),
+    key("timeout", Value::Duration, DEFAULT_TIMEOUT, "a task that runs longer is terminated; 0 = never")
+        .only(PROGRAMS),
     key("logname", Value::Name, "", "log name; the section's name unless set"),
     key("user", Value::User, "", "run as this user; needs root").only(PROGRAMS),
     key("group", Value::Group, "", "run with this primary group; needs root").only(PROGRAMS),

@@ -42,8 +42,10 @@ pub enum Timer {
     Progress(u32),
     /// Renames of which one half is missing are looked through.
     Renames,
-    /// Children may be started again.
-    Resume,
+    /// Commands may be started again; the number is the scheduler's.
+    Resume(u16),
+    /// The number of lines left out is logged; the number is the scheduler's.
+    LinesLeftOut(u16),
     /// The next stage of the shutdown.
     Shutdown,
     /// A directory for which there was no room is tried again.
@@ -169,6 +171,12 @@ impl Context<'_> {
     pub fn wants(&self, level: Level, name: &LogName) -> bool {
         // The shell remembers errors for the status, whatever the levels say.
         level >= Level::Error || self.levels.enabled(level, name) || self.config.to_syslog(level, name)
+    }
+
+    /// Whether each line about a task under this name is wanted, however many there are.
+    #[must_use]
+    pub fn wants_every_line(&self, name: &LogName) -> bool {
+        self.options.dry_run || self.wants(Level::Debug, name)
     }
 
     /// Logs under a name. The record is made only when it goes somewhere.

@@ -117,7 +117,8 @@ impl Engine {
         let cx = &mut shared.context(effects);
         let places = &mut watcher.places();
         match input {
-            Input::Started { .. } => tasks.on_started(),
+            Input::Inspected { task, facts } => tasks.on_inspected(cx, places, task, facts),
+            Input::Started { task } => tasks.on_started(task),
             Input::NotStarted { task, error } => tasks.on_not_started(cx, places, task, &error),
             Input::Ended { task, status, .. } => tasks.on_ended(cx, places, task, status, mark),
             Input::Operated { operation, end, .. } => tasks.on_operated(cx, places, &operation, end, mark),
@@ -145,7 +146,8 @@ impl Engine {
                 Timer::Delay(_)
                 | Timer::Timeout(_)
                 | Timer::Progress(_)
-                | Timer::Resume
+                | Timer::Resume(_)
+                | Timer::LinesLeftOut(_)
                 | Timer::Worker(_)
                 | Timer::Workers(_) => tasks.on_timer(&mut cx, &mut watcher.places(), timer),
                 Timer::Renames

@@ -7,10 +7,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::config::Config;
-use crate::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
+use crate::engine::message::{Entry, EntryKind, Facts, FileKind, Inspect, Item, List, Scan, ScanError, Seen};
 use crate::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use crate::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
 use crate::quote::{Quoted, plain};
@@ -199,6 +200,7 @@ impl Explainer {
             match effect {
                 Effect::Scan(scan) => self.scan(&scan),
                 Effect::Explain(line) => self.lines.push(line),
+                Effect::Inspect(inspect) => self.inspect(&inspect),
                 Effect::Log(record) if matches!(record.message.as_str(), "dry run" | "task failed") => {
                     self.runs |= record.message == "dry run";
                     let known = ["event", "path", "task_id"];
@@ -208,6 +210,20 @@ impl Explainer {
                 _ => {}
             }
         }
+    }
+
+    /// What is not there is taken to be a file.
+    fn inspect(&mut self, inspect: &Inspect) {
+        let path = Path::new(OsStr::from_bytes(&inspect.path));
+        let found = if inspect.follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+        let kind = match found.map(|metadata| metadata.file_type()) {
+            Ok(kind) if kind.is_fifo() => FileKind::Fifo,
+            Ok(kind) if kind.is_socket() || kind.is_char_device() || kind.is_block_device() => {
+                FileKind::Other
+            }
+            _ => FileKind::Plain,
+        };
+        self.step(Input::Inspected { task: inspect.task, facts: Facts { kind } });
     }
 
     fn scan(&mut self, scan: &Scan) {

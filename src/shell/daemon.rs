@@ -9,12 +9,13 @@ mod service;
 use super::children::{Child, Children};
 use super::fileops::pool::Pool;
 use super::log::Log;
+use super::look::{Looked, Looks};
 use super::mounts::Mounts;
 use super::reactor::{Reactor, Source, Token};
 use super::scan::Scanner;
 use super::workers::{Flushed, LAST_READS, Left, Workers};
 use crate::config::Config;
-use crate::engine::message::{OperationEnd, Scan};
+use crate::engine::message::{Inspect, OperationEnd, Scan};
 use crate::engine::{Effect, Engine, Input, Options, TaskId, WorkerId};
 use crate::event::{self, EventKind};
 use crate::record::{Level, LogName, Record};
@@ -78,6 +79,7 @@ pub struct Daemon<'a> {
     logname: LogName,
     children: Children,
     pool: Pool,
+    looks: Looks,
     file_workers: u32,
     service: Service,
     workers: Workers,
@@ -129,6 +131,8 @@ impl<'a> Daemon<'a> {
         }
         let pool = Pool::new().map_err(failed("eventfd"))?;
         reactor.add(&pool, Source::Operations, Interest::READ).map_err(failed("epoll_ctl"))?;
+        let looks = Looks::new().map_err(failed("eventfd"))?;
+        reactor.add(&looks, Source::Looks, Interest::READ).map_err(failed("epoll_ctl"))?;
         let queue_is_long = Limit::QueuedEvents.read().is_ok_and(|length| length >= PACE_QUEUE_MIN);
         let now = clock::now();
         Ok(Self {
@@ -145,6 +149,7 @@ impl<'a> Daemon<'a> {
             logname: config.daemon.logname.clone(),
             children: Children::new()?,
             pool,
+            looks,
             file_workers: config.daemon.file_workers,
             service: Service::new(options.dry_run),
             workers: Workers::default(),
@@ -209,6 +214,7 @@ impl<'a> Daemon<'a> {
                 Some(Source::Tasks(worker)) => self.flush_worker(worker),
                 Some(Source::Mounts) => self.take_mounts(),
                 Some(Source::Operations) => self.take_operations(),
+                Some(Source::Looks) => self.take_looks(),
                 Some(Source::Control) => self.accept_client(),
                 Some(Source::Client(client)) => self.serve_client(client),
                 Some(Source::Inotify | Source::Timer | Source::Log) | None => {}
@@ -403,6 +409,7 @@ impl<'a> Daemon<'a> {
             Effect::Scan(scan) => self.scan(&scan),
             // EINVAL: the directory is gone, and the watch with it.
             Effect::Unwatch(wd) => drop(self.inotify.unwatch(wd)),
+            Effect::Inspect(inspect) => self.look(&inspect),
             Effect::Start(child) => match self.children.start(&mut self.reactor, &child) {
                 Ok(()) => self.step(Input::Started { task: child.task }),
                 Err(error) => self.step(Input::NotStarted { task: child.task, error }),
@@ -448,6 +455,22 @@ impl<'a> Daemon<'a> {
         let queued = self.queued();
         for (operation, end) in ended {
             self.step(Input::Operated { operation, end, queued });
+        }
+        self.carry_out();
+    }
+
+    fn look(&mut self, inspect: &Inspect) {
+        let task = inspect.task;
+        match self.looks.look(inspect) {
+            Looked::Now(facts) => self.step(Input::Inspected { task, facts }),
+            Looked::Later => {}
+            Looked::Failed(error) => self.step(Input::NotStarted { task, error }),
+        }
+    }
+
+    fn take_looks(&mut self) {
+        for (task, facts) in self.looks.made() {
+            self.step(Input::Inspected { task, facts });
         }
         self.carry_out();
     }

@@ -12,6 +12,7 @@ pub mod fileops;
 pub mod host;
 pub mod lines;
 pub mod log;
+pub mod look;
 pub mod mounts;
 pub mod notify;
 pub mod reactor;

@@ -27,6 +27,8 @@ pub enum Source {
     Log,
     /// File operations have ended.
     Operations,
+    /// Looks at files have been made.
+    Looks,
     /// A client connects to the control socket.
     Control,
     /// A client; the number is the control socket's.

@@ -8,7 +8,7 @@
 //! Read in this order:
 //!
 //! - time and waiting: [`clock`], [`timerfd`], [`signalfd`], [`eventfd`], [`epoll`]
-//! - the tree: [`stat`], [`dir`], [`lease`], [`inotify`], [`limits`]
+//! - the tree: [`stat`], [`kind`], [`dir`], [`lease`], [`inotify`], [`limits`]
 //! - changing files: [`resolve`], [`file`], [`transfer`], [`xattr`], [`origin`]
 //! - other programs: [`process`], [`spawn`]
 //! - the daemon itself: [`trusted_file`], [`output`], [`lock`], [`socket`], [`user`], [`rooted`]
@@ -21,6 +21,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod inotify;
+pub mod kind;
 pub mod lease;
 pub mod limits;
 pub mod lock;
@@ -88,7 +89,8 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 }
 
 /// The errno of a standard library error.
-fn errno_of(error: &std::io::Error) -> Errno {
+#[must_use]
+pub fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 

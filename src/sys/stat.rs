@@ -75,24 +75,40 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
 pub fn stat_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
     match retry(|| statx(dir, name)) {
         // Sandboxes give EPERM for calls that they do not know; statx itself never does.
-        Err(Errno::ENOSYS | Errno::EPERM) => retry(|| fstatat(dir, name)),
+        Err(Errno::ENOSYS | Errno::EPERM) => retry(|| fstatat(dir, name, FLAGS)),
         outcome => outcome,
     }
 }
 
 const FLAGS: libc::c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
 
-/// Called by number, because musl has the function only since 1.2.5.
 fn statx(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
+    raw_statx(dir, name, FLAGS, libc::STATX_BASIC_STATS).map(|found| from_statx(&found))
+}
+
+/// Called by number, because musl has the function only since 1.2.5.
+fn raw_statx(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int, mask: u32) -> Result<libc::statx, Errno> {
     let mut buffer = MaybeUninit::<libc::statx>::zeroed();
-    let mask = libc::STATX_BASIC_STATS;
     // SAFETY: the name ends in NUL and the buffer holds a struct statx, as statx(2) wants.
     let outcome = unsafe {
-        libc::syscall(libc::SYS_statx, dir.as_raw_fd(), name.as_ptr(), FLAGS, mask, buffer.as_mut_ptr())
+        libc::syscall(libc::SYS_statx, dir.as_raw_fd(), name.as_ptr(), flags, mask, buffer.as_mut_ptr())
     };
     Errno::result(outcome)?;
     // SAFETY: statx(2) succeeded and filled it; all zeroes were valid before.
-    Ok(from_statx(&unsafe { buffer.assume_init() }))
+    Ok(unsafe { buffer.assume_init() })
+}
+
+/// What `name` in `dir` is, as [`stat_at`], but without asking a server for newer attributes than the kernel
+/// has.
+///
+/// # Errors
+/// As [`stat_at`].
+pub(super) fn kind(dir: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<Kind, Errno> {
+    let flags = if follow { FLAGS & !libc::AT_SYMLINK_NOFOLLOW } else { FLAGS };
+    match retry(|| raw_statx(dir, name, flags | libc::AT_STATX_DONT_SYNC, libc::STATX_TYPE)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => retry(|| fstatat(dir, name, flags)).map(|found| found.kind),
+        found => Ok(kind_of_mode(u32::from(found?.stx_mode))),
+    }
 }
 
 fn from_statx(stat: &libc::statx) -> Stat {
@@ -113,10 +129,10 @@ fn from_statx(stat: &libc::statx) -> Stat {
     }
 }
 
-fn fstatat(dir: BorrowedFd<'_>, name: &CStr) -> Result<Stat, Errno> {
+fn fstatat(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> Result<Stat, Errno> {
     let mut buffer = MaybeUninit::<libc::stat64>::zeroed();
     // SAFETY: the name ends in NUL and the buffer holds a struct stat64, as fstatat(2) wants.
-    let outcome = unsafe { libc::fstatat64(dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), FLAGS) };
+    let outcome = unsafe { libc::fstatat64(dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), flags) };
     Errno::result(outcome)?;
     // SAFETY: fstatat(2) succeeded and filled it; all zeroes were valid before.
     Ok(from_stat(&unsafe { buffer.assume_init() }))
@@ -183,7 +199,7 @@ mod tests {
         ] {
             let found = stat_at(dir.as_fd(), name).unwrap();
             assert_eq!(found, statx(dir.as_fd(), name).unwrap());
-            assert_eq!(found, fstatat(dir.as_fd(), name).unwrap());
+            assert_eq!(found, fstatat(dir.as_fd(), name, FLAGS).unwrap());
             let expected = fs::symlink_metadata(scratch.path().join(name.to_str().unwrap())).unwrap();
             assert_eq!(found.kind, kind);
             assert_eq!((found.id.dev, found.id.ino), (expected.dev(), expected.ino()));
@@ -199,7 +215,7 @@ mod tests {
     fn an_open_file_that_was_deleted_has_no_links() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(stat(file.as_fd()).unwrap().links, 0);
-        assert_eq!(fstatat(file.as_fd(), c"").unwrap().links, 0);
+        assert_eq!(fstatat(file.as_fd(), c"", FLAGS).unwrap().links, 0);
     }
 
     #[test]

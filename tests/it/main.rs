@@ -20,6 +20,7 @@ mod lifecycle;
 mod logging;
 mod migration;
 mod mounting;
+mod neighbours;
 mod old_kernels;
 mod other_filesystems;
 mod reload;

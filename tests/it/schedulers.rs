@@ -67,7 +67,8 @@ fn a_task_waits_for_its_delay() {
 
 #[test]
 fn a_further_event_restarts_the_delay_of_the_same_task() {
-    let (scratch, mut daemon) = start(&config(&format!("{NOTE}delay = 500ms"), ON_CLOSE));
+    let text = config(&format!("{NOTE}delay = 500ms"), ON_CLOSE) + "[log]\nlevel = debug\n";
+    let (scratch, mut daemon) = start(&text);
     scratch.write("src/file", "1");
     daemon.wait_log(" schedule task");
     scratch.write("src/file", "2");
@@ -82,6 +83,26 @@ fn a_further_event_restarts_the_delay_of_the_same_task() {
         assert_eq!(field(line, "task_id"), "1");
     }
     assert!(millis_between(again[0], started[0]) >= 490, "{log}");
+    assert_eq!(field(started[0], "put_off"), "1");
+}
+
+#[test]
+fn the_log_grows_with_tasks_and_not_with_events() {
+    let (scratch, mut daemon) = start(&config(&format!("{NOTE}delay = 1h"), ON_CLOSE));
+    scratch.write("src/file", "");
+    daemon.wait_log(" schedule task");
+    // With pauses, or the kernel makes one event of several.
+    for _ in 0..20 {
+        let events = daemon.status();
+        scratch.write("src/file", "");
+        daemon.wait_for_status(|status| field(status, "events") != field(&events, "events"));
+    }
+    scratch.ask(&["run", "1"]);
+    daemon.wait_ran(&scratch, "ran", 1);
+    daemon.wait_log("task finished");
+    let started = daemon.wait_line("start task");
+    assert_eq!(field(&started, "put_off"), "20");
+    assert!(!daemon.stop().contains("re-schedule"));
 }
 
 #[test]

@@ -307,6 +307,13 @@ impl Daemon {
         assert!(holds, "no {text:?} in {last:?}; it logged:\n{}", self.log());
     }
 
+    /// Asks for the status until its line is as wanted.
+    #[track_caller]
+    pub fn wait_for_status(&mut self, mut wanted: impl FnMut(&str) -> bool) {
+        let holds = poll(&mut || wanted(&self.status()));
+        assert!(holds, "it logged:\n{}", self.log());
+    }
+
     /// Gives it another configuration and waits until it says so.
     #[track_caller]
     pub fn reload(&mut self, scratch: &Scratch, config: &str) {

@@ -19,6 +19,7 @@ pub fn scheduler(name: &str) -> Scheduler {
         action: Action::Exec { words: vec![Template::parse(b"{pathname}")], run: Run::default() },
         files: true,
         dirs: false,
+        special: true,
         delay_ms: 0,
         max_delay_ms: 0,
         singlejob: false,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use rinotifyd::config::Config;
 use rinotifyd::engine::message::{
-    Effect, Entry, EntryKind, Input, Item, List, Operation, OperationDone, OperationEnd, Scan, ScanError,
-    Seen, Signal, StartChild, StartError,
+    Effect, Entry, EntryKind, Facts, FileKind, Input, Inspect, Item, List, Operation, OperationDone,
+    OperationEnd, Scan, ScanError, Seen, Signal, StartChild, StartError,
 };
 use rinotifyd::engine::{Engine, Options, TaskId};
 use rinotifyd::event::{self, EventKind};
@@ -43,6 +43,14 @@ pub enum Happening {
         path: Vec<u8>,
         scheduler: String,
     },
+    /// The file of a task was found to be a FIFO.
+    LeftOut {
+        path: Vec<u8>,
+    },
+    /// The look at a task's file took too long.
+    LookFailed {
+        path: Vec<u8>,
+    },
     NotStarted {
         job: TaskId,
         temporary: bool,
@@ -63,6 +71,8 @@ pub enum Happening {
 pub struct Faults {
     pub watch: usize,
     pub start: usize,
+    /// Looks that have to wait for the filesystem, which sometimes never answers.
+    pub look: usize,
     /// There are no leases: the filesystem does not say who writes to a file.
     pub leases: bool,
 }
@@ -88,6 +98,10 @@ pub struct Shell {
     /// When the children end by themselves.
     pub jobs: BTreeMap<TaskId, (Millis, ExitStatus)>,
     operations: BTreeMap<TaskId, Underway>,
+    /// Looks at files that have to wait, and when they end.
+    looks: BTreeMap<TaskId, (Millis, Inspect)>,
+    /// How the names of files end that are FIFOs.
+    pub fifos: Option<u8>,
     /// No operation begins before one that was asked for earlier.
     last_begin: Millis,
     /// How long a child or an operation runs at most.
@@ -119,6 +133,8 @@ impl Shell {
             programs: Programs::default(),
             jobs: BTreeMap::new(),
             operations: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            fifos: None,
             last_begin: 0,
             job_ms_max: 50,
             deliveries: Vec::new(),
@@ -198,7 +214,8 @@ impl Shell {
     pub fn next_moment(&self) -> Option<Millis> {
         let jobs = self.jobs.values().map(|(end, _)| *end);
         let operations = self.operations.values().map(|one| if one.begun { one.ends } else { one.begins });
-        jobs.chain(operations).chain(self.engine.next_deadline()).min()
+        let looks = self.looks.values().map(|(end, _)| *end);
+        jobs.chain(operations).chain(looks).chain(self.engine.next_deadline()).min()
     }
 
     pub fn is_at_rest(&self) -> bool {
@@ -207,6 +224,7 @@ impl Shell {
             && !self.engine.has_work()
             && self.jobs.is_empty()
             && self.operations.is_empty()
+            && self.looks.is_empty()
             && self.programs.is_at_rest()
             && self.engine.next_deadline().is_none()
             && self.kept.is_empty()
@@ -263,6 +281,7 @@ impl Shell {
             self.input(Input::Ended { task: job, status, queued });
         }
         self.tick_operations();
+        self.tick_looks();
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             let queued = self.kernel().queued();
             let wall_ns = self.wall_ns();
@@ -284,6 +303,32 @@ impl Shell {
                 self.carry_out();
             }
         }
+    }
+
+    fn tick_looks(&mut self) {
+        let now = self.now;
+        let over: Vec<TaskId> =
+            self.looks.iter().filter(|(_, (end, _))| *end <= now).map(|(task, _)| *task).collect();
+        for task in over {
+            let Some((_, inspect)) = self.looks.remove(&task) else { continue };
+            self.end_look(&inspect);
+            self.carry_out();
+        }
+    }
+
+    fn look(&mut self, inspect: &Inspect) {
+        if self.faults.look == 0 || !self.rng.one_in(self.faults.look) {
+            return self.end_look(inspect);
+        }
+        // Now and then so long that the engine has given it up.
+        let ms = if self.rng.one_in(8) { 11_000 } else { self.rng.below(20) as Millis };
+        self.looks.insert(inspect.task, (self.now + ms, inspect.clone()));
+    }
+
+    fn end_look(&mut self, inspect: &Inspect) {
+        let is_fifo = self.fifos.is_some_and(|end| inspect.path.last() == Some(&end));
+        let kind = if is_fifo { FileKind::Fifo } else { FileKind::Plain };
+        self.step(Input::Inspected { task: inspect.task, facts: Facts { kind } });
     }
 
     /// It ends as it was to end, or in another way.
@@ -358,6 +403,7 @@ impl Shell {
             Effect::Log(record) => self.listen(&record),
             Effect::Scan(scan) => self.scan(&scan),
             Effect::Unwatch(wd) => self.world.unwatch(wd),
+            Effect::Inspect(inspect) => self.look(&inspect),
             Effect::Start(child) => self.begin(&child),
             Effect::Signal { task: job, signal } => {
                 self.happens(Happening::Signaled { job, signal });
@@ -404,6 +450,10 @@ impl Shell {
             let delivery = Delivery { event: text("event").unwrap_or_default(), path };
             self.happens(Happening::Told(delivery.clone()));
             self.deliveries.push(delivery);
+        } else if record.message == "task left out: special = no" {
+            self.happens(Happening::LeftOut { path });
+        } else if text("error").is_some_and(|error| error.ends_with("does not answer")) {
+            self.happens(Happening::LookFailed { path });
         } else if let Some(id) = text("task_id").and_then(|id| id.parse().ok()) {
             self.happens(Happening::Said { message: record.message.clone(), path, id });
         }

@@ -38,7 +38,7 @@ const PLAIN: Plan = Plan {
     early: false,
     queue_max: usize::MAX,
     kept_max: usize::MAX,
-    faults: Faults { watch: 0, start: 0, leases: false },
+    faults: Faults { watch: 0, start: 0, look: 0, leases: false },
     scripts: 14,
     neighbour: false,
     excludes: false,
@@ -318,7 +318,7 @@ fn events_that_cannot_be_kept_are_looked_for() {
 #[test]
 fn what_cannot_be_watched_leaves_the_rest_alone() {
     for_seeds(SEEDS, |seed| {
-        let faults = Faults { watch: 8, start: 3, leases: false };
+        let faults = Faults { watch: 8, start: 3, look: 0, leases: false };
         let shell = run(seed, Plan { faults, ..PLAIN });
         let watched = check_watches(&shell);
         let expected = expected(&shell.world.kernel, shell.world.watched);

@@ -151,7 +151,7 @@ fn defaults_are_the_originals() {
     assert_eq!((&*config.daemon.logname, config.log.default), ("daemon", Level::Info));
     let scheduler = &config.schedulers[0];
     assert!(scheduler.files && !scheduler.dirs && !scheduler.singlejob);
-    assert_eq!((scheduler.delay_ms, scheduler.max_delay_ms, scheduler.timeout_ms), (0, 0, 0));
+    assert_eq!((scheduler.delay_ms, scheduler.max_delay_ms, scheduler.timeout_ms), (0, 0, 86_400_000));
     assert_eq!((scheduler.while_running, &*scheduler.logname), (WhileRunning::Rerun, "s"));
     assert_eq!(*scheduler.action.run().unwrap(), crate::config::Run { cwd: None, ..Default::default() });
     let watch = &config.watches[0];

@@ -1,11 +1,13 @@
 //! What the shell tells the engine, and what the engine asks of the shell.
 
 mod child;
+mod look;
 mod operation;
 mod query;
 mod scan;
 
 pub use child::{Signal, StartChild, StartError, StartWorker};
+pub use look::{Facts, FileKind, Inspect};
 pub use operation::{Operation, OperationDone, OperationEnd, TrustedPath};
 pub use query::{Question, Reply, ReplyEnd};
 pub use scan::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
@@ -71,12 +73,19 @@ pub enum Input<'a> {
         /// parent then had queued its events: what the look has shown is in the queue up to here.
         queued: usize,
     },
+    /// An answer to [`Effect::Inspect`].
+    Inspected {
+        /// The task that is about the file.
+        task: TaskId,
+        /// What was found.
+        facts: Facts,
+    },
     /// An [`Effect::Start`] was carried out.
     Started {
         /// Which one.
         task: TaskId,
     },
-    /// An [`Effect::Start`] could not be carried out.
+    /// An [`Effect::Start`] or an [`Effect::Inspect`] could not be carried out.
     NotStarted {
         /// Which one.
         task: TaskId,
@@ -182,6 +191,8 @@ pub enum Effect {
     Scan(Scan),
     /// Take a watch away. The kernel answers with IN_IGNORED.
     Unwatch(Wd),
+    /// Look at a file; answered by [`Input::Inspected`] or [`Input::NotStarted`]. The answer may never come.
+    Inspect(Box<Inspect>),
     /// Start a child; answered by [`Input::NotStarted`] or, later, [`Input::Ended`].
     Start(Box<StartChild>),
     /// Send a signal to the child's process group.

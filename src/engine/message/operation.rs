@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::look::FileKind;
 use crate::config::Rule;
 use crate::engine::ids::TaskId;
 
@@ -16,6 +17,8 @@ pub struct Operation {
     pub source: TrustedPath,
     /// Whether that was a directory, when there was an event for it.
     pub is_dir: bool,
+    /// FIFOs, sockets and devices are files too.
+    pub special: bool,
     /// Where to; nowhere when it is deleted.
     pub target: Option<TrustedPath>,
 }
@@ -41,6 +44,8 @@ pub enum OperationEnd {
     Aborted(String),
     /// It had not started.
     Withdrawn,
+    /// Nothing was done: the source is this, which counts as no file.
+    LeftOut(FileKind),
 }
 
 /// What is told of an operation that is done.

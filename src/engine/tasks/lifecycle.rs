@@ -1,6 +1,6 @@
 //! What a reload and a shutdown mean for tasks.
 
-use super::table::{self, State};
+use super::table::State;
 use super::{Tasks, runners, runs};
 use crate::config::Config;
 use crate::engine::context::Context;
@@ -28,6 +28,7 @@ impl Tasks {
         };
         self.table.renumber(&runners(cx.config), new);
         self.runs = runs(cx.config);
+        self.pauses.clear(cx);
         self.workers.reload(cx, old_config);
     }
 
@@ -37,7 +38,7 @@ impl Tasks {
         let by_name = schedulers_by_name(&new_config.schedulers);
         let stays = |old: u16| by_name.contains_key(cx.config.schedulers[usize::from(old)].name.as_str());
         for id in self.table.select(&|task| !stays(task.sched)) {
-            let running = self.table.get(id).is_some_and(|task| task.state == State::Running);
+            let running = self.table.has_begun(id);
             let message = if running {
                 "task left to itself: its scheduler was removed"
             } else {
@@ -49,16 +50,21 @@ impl Tasks {
                 // An operation that has not started is dropped; the end of one that has is still logged.
                 step.withdraw(id);
             }
-            step.cancel_run_timer(id);
-            step.drop_rerun(id);
             step.remove(id, Level::Warning, message);
             self.orphans += usize::from(operates);
+        }
+        for sched in (0..).take(cx.config.schedulers.len()) {
+            // The numbers are others afterwards.
+            self.step(cx, places).log_left_out(sched);
         }
     }
 
     /// Waiting tasks are cancelled, running ones told to end.
     pub fn cancel_all(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
-        for id in self.table.select(&table::Task::waits) {
+        for id in self.table.select(&|task| task.waits() || task.state == State::Running) {
+            if self.table.has_begun(id) {
+                continue;
+            }
             self.step(cx, places).remove(id, Level::Warning, "task cancelled: shutdown");
         }
         self.end_all(cx, places, Signal::Terminate);

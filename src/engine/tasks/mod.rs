@@ -4,15 +4,19 @@
 //! [`Tasks::dispatch`] starts it when there is room, and the shell's answers end it.
 //!
 //! The other files, each using only those above it:
-//! `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
+//! `log_budget` (how many lines tasks may log), `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
 //! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
-//! command line), `operations` (file operations), `workers/` (programs that are kept running). Above this
-//! one are `lifecycle` (reload, shutdown) and `requests` (what clients ask).
+//! command line), `operations` (file operations), `look` (what a file is before its task runs), `pauses`
+//! (schedulers whose commands cannot be started now), `workers/` (programs that are kept running). Above
+//! this one are `lifecycle` (reload, shutdown) and `requests` (what clients ask).
 
 mod command;
 mod ending;
 mod lifecycle;
+mod log_budget;
+mod look;
 mod operations;
+mod pauses;
 mod requests;
 mod rules;
 mod schedule;
@@ -29,16 +33,16 @@ use std::sync::Arc;
 use crate::config::{Action, Config, Run, Scheduler, Trigger};
 use crate::engine::context::{Context, Phase, Timer};
 use crate::engine::ids::{NodeId, TaskId, WatchIndex, WorkerId};
-use crate::engine::message::{Effect, Operation, OperationEnd, Signal, StartChild, StartError};
-use crate::engine::store::wheel::TimerId;
+use crate::engine::message::{Effect, Facts, Operation, OperationEnd, Signal, StartChild, StartError};
 use crate::engine::told::{Audience, AwaitedFile, Told};
 use crate::engine::watcher::places::Places;
 use crate::record::Level;
 use crate::template::Values;
-use crate::types::{ExitStatus, Millis};
+use crate::types::ExitStatus;
 use command::{argv, environment, shown};
 use ending::Moment;
 use operations::OPERATIONS_MAX;
+use pauses::Pauses;
 use step::{TaskStep, seconds};
 use table::{Runner, State, Table};
 pub use workers::KILL_AFTER_MS;
@@ -48,10 +52,6 @@ use workers::{Outcome, TaskEnd, Workers};
 /// More waiting and ready tasks than this, and the event queue is left to the kernel: about
 /// 200 MiB, which a machine that has so much to do can spare and a small one cannot exceed.
 pub const TASKS_MAX: usize = 1 << 20;
-
-/// The pause after a child could not be started for want of something, doubled up to the last.
-const START_PAUSE_FIRST_MS: Millis = 100;
-const START_PAUSE_LAST_MS: Millis = 10_000;
 
 /// So many instances may end while they have a task, before the task has failed: the first end may be
 /// another task's doing, the second an accident.
@@ -82,9 +82,7 @@ pub struct Tasks {
     orphans: usize,
     /// Where the last event ends that was told.
     position: u64,
-    /// No child is started before this timer runs out; and how often in a row that was so.
-    start_pause: Option<TimerId>,
-    start_failures: u32,
+    pauses: Pauses,
 }
 
 impl Audience for Tasks {
@@ -147,8 +145,7 @@ impl Tasks {
             workers: Workers::new(config),
             orphans: 0,
             position: 0,
-            start_pause: None,
-            start_failures: 0,
+            pauses: Pauses::default(),
         }
     }
 
@@ -184,7 +181,8 @@ impl Tasks {
             }
             Timer::Timeout(slot) => self.on_timeout(cx, places, slot),
             Timer::Progress(slot) => self.step(cx, places).on_progress_timer(slot),
-            Timer::Resume => self.start_pause = None,
+            Timer::LinesLeftOut(sched) => self.step(cx, places).log_left_out(sched),
+            Timer::Resume(sched) => self.pauses.end(sched),
             Timer::Worker(number) => self.workers.on_timer(cx, number),
             Timer::Workers(sched) => self.workers.on_pause_over(cx, sched),
             _ => {}
@@ -193,21 +191,40 @@ impl Tasks {
 
     /// Starts ready tasks while there is room.
     pub fn dispatch(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>) {
-        if self.start_pause.is_some() || matches!(cx.phase, Phase::Terminating | Phase::Killing) {
+        if matches!(cx.phase, Phase::Terminating | Phase::Killing) {
             return;
         }
         while let Some(id) = self.first_ready(cx) {
             self.table.set_state(id, State::Running);
-            let Some(task) = self.table.get(id) else { return };
-            let sched = usize::from(task.sched);
-            match &cx.config.schedulers[sched].action {
-                Action::Files { rules } => {
-                    let position = self.position;
-                    self.step(cx, places).start_operation(id, rules, position);
-                }
-                Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
-                    self.start_run(cx, places, id, sched);
-                }
+            let mut step = self.step(cx, places);
+            if step.needs_look(id) {
+                step.begin_look(id);
+            } else {
+                self.begin(cx, places, id);
+            }
+        }
+    }
+
+    /// What a task's file is has been looked at.
+    pub fn on_inspected(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId, facts: Facts) {
+        let now = self.now();
+        let mut step = self.step(cx, places);
+        if step.end_look(id) && !step.leave_out_special(id, facts.kind, now) {
+            self.begin(cx, places, id);
+        }
+    }
+
+    /// The action of a task that runs from now on.
+    fn begin(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, id: TaskId) {
+        let Some(task) = self.table.get(id) else { return };
+        let sched = usize::from(task.sched);
+        match &cx.config.schedulers[sched].action {
+            Action::Files { rules } => {
+                let position = self.position;
+                self.step(cx, places).start_operation(id, rules, position);
+            }
+            Action::Shell { .. } | Action::Exec { .. } | Action::Worker(_) => {
+                self.start_run(cx, places, id, sched);
             }
         }
     }
@@ -218,19 +235,24 @@ impl Tasks {
             0 => cx.options.default_max_jobs,
             max_jobs => max_jobs,
         } as usize;
+        // A scheduler of which no command runs finds a place even if all others would take all.
+        let shared = max_jobs - self.table.places_kept(max_jobs);
         self.table.first_ready(|task, running| {
             let sched = usize::from(task.sched);
             let Scheduler { action, max_jobs: own_max, .. } = &cx.config.schedulers[sched];
             let own_max = *own_max as usize;
-            let has_room = own_max == 0 || running < own_max;
+            let has_room = (own_max == 0 || running < own_max) && !self.pauses.hold(task.sched);
             match action {
                 Action::Files { .. } => has_room && self.table.running_by(Runner::Operation) < OPERATIONS_MAX,
                 Action::Shell { .. } | Action::Exec { .. } => {
-                    has_room && self.table.running_by(Runner::Child) < max_jobs
+                    let max = if own_max == 0 && running > 0 { shared } else { max_jobs };
+                    has_room && self.table.running_by(Runner::Child) < max
                 }
                 Action::Worker(worker) => {
                     let max = if own_max == 0 { max_jobs } else { own_max };
-                    running < max && self.workers.have_room(sched, worker, task.lost_workers > 0)
+                    let has_instance = self.workers.have_room(sched, worker, task.lost_workers > 0);
+                    // What is looked at has no instance yet, and may be a suspect.
+                    running < max && has_room && has_instance && !self.table.is_looking(task.sched)
                 }
             }
         })
@@ -249,7 +271,7 @@ impl Tasks {
             step.log(Level::Info, id, "dry run", &fields);
             return step.end(id, now);
         }
-        step.log(Level::Info, id, "start task", &[]);
+        step.log_start(id);
         if line.is_none() {
             step.log(Level::Debug, id, "command", &[("command", command)]);
         }
@@ -304,8 +326,10 @@ impl Tasks {
     }
 
     /// A child was started.
-    pub fn on_started(&mut self) {
-        self.start_failures = 0;
+    pub fn on_started(&mut self, id: TaskId) {
+        if let Some(task) = self.table.get(id) {
+            self.pauses.forget(task.sched);
+        }
     }
 
     /// A child could not be started.
@@ -328,10 +352,8 @@ impl Tasks {
         // It keeps its turn; only the moment is wrong.
         let rank = step.table.first_rank();
         step.put_back(id, rank);
-        if self.start_pause.is_none() {
-            let pause = START_PAUSE_LAST_MS.min(START_PAUSE_FIRST_MS << self.start_failures.min(16));
-            self.start_failures += 1;
-            self.start_pause = Some(cx.timer_in(pause, Timer::Resume));
+        let Some(sched) = self.table.get(id).map(|task| task.sched) else { return };
+        if let Some(pause) = self.pauses.begin(cx, sched) {
             let message = "cannot start the command now; trying again";
             self.step(cx, places).log(Level::Warning, id, message, &[text, ("delay", seconds(pause))]);
         }
@@ -492,6 +514,11 @@ impl Tasks {
 
     fn on_timeout(&mut self, cx: &mut Context<'_>, places: &mut Places<'_>, slot: u32) {
         let Some(id) = self.table.by_slot(slot) else { return };
+        let now = self.now();
+        if self.step(cx, places).end_look(id) {
+            let error = "the filesystem of the file does not answer".into();
+            return self.step(cx, places).finish(id, Err(vec![("error", error)]), now);
+        }
         let Some(run) = self.table.run_mut(id) else { return };
         run.timer = None;
         if run.terminated {

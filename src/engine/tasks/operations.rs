@@ -27,6 +27,7 @@ impl TaskStep<'_, '_, '_> {
         let now = Moment { mark: position, position };
         let Some(task) = self.table.get(id) else { return };
         let is_dir = task.subject.is_dir;
+        let special = is_dir || self.scheduler_of(task).special;
         let source = self.places.trusted(task.subject.node, &task.subject.name);
         let Some(rule) = rule_for(rules, &source.path) else {
             // Its directory was renamed since the event.
@@ -48,13 +49,13 @@ impl TaskStep<'_, '_, '_> {
                 return self.end(id, now);
             }
         };
-        let operation = Operation { task: id, rule, source, is_dir, target };
+        let operation = Operation { task: id, rule, source, is_dir, special, target };
         if self.cx.options.dry_run {
             self.explain_start(id);
             self.log(Level::Info, id, "dry run", &described(&operation, true));
             return self.end(id, now);
         }
-        self.log(Level::Info, id, "start task", &[]);
+        self.log_start(id);
         self.note_start(id);
         if self.wants(Level::Debug, id) {
             self.log(Level::Debug, id, "operation", &described(&operation, true));
@@ -113,6 +114,9 @@ impl TaskStep<'_, '_, '_> {
         self.skip_events(id);
         match end {
             OperationEnd::Withdrawn => {}
+            OperationEnd::LeftOut(kind) => {
+                self.leave_out(id, kind.special().unwrap_or_default());
+            }
             OperationEnd::Done(done) => self.log_done(operation, done),
             OperationEnd::Failed(error) | OperationEnd::Aborted(error) => {
                 self.cx.counters.failed += 1;
@@ -148,6 +152,7 @@ impl TaskStep<'_, '_, '_> {
 pub(super) fn log_orphan(cx: &mut Context<'_>, operation: &Operation, end: OperationEnd) {
     let (level, message, text) = match end {
         OperationEnd::Withdrawn => (Level::Warning, "task cancelled: its scheduler was removed", None),
+        OperationEnd::LeftOut(_) => return,
         OperationEnd::Done(_) => (Level::Info, "task finished", None),
         OperationEnd::Failed(text) | OperationEnd::Aborted(text) => (Level::Error, "task failed", Some(text)),
     };

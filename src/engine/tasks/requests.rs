@@ -100,9 +100,9 @@ impl Tasks {
         places: &mut Places<'_>,
         number: u64,
     ) -> Result<(), String> {
-        let (id, state) = self.find(number)?;
+        let (id, _) = self.find(number)?;
         let mut step = self.step(cx, places);
-        if state != State::Running {
+        if !step.table.has_begun(id) {
             step.remove(id, Level::Info, "task cancelled, on request");
             return Ok(());
         }

@@ -5,7 +5,7 @@
 
 use super::rules::takes_path;
 use super::step::{TaskStep, seconds};
-use super::table::{Key, State, Subject};
+use super::table::{Key, Look, State, Subject};
 use crate::config::{Action, Scheduler, WhileRunning};
 use crate::engine::context::{Phase, Timer};
 use crate::engine::ids::TaskId;
@@ -73,6 +73,10 @@ impl<'b> TaskStep<'_, 'b, '_> {
         let Some(id) = self.table.find(numbered.key(&subject)) else { return };
         match self.table.get(id).map(|task| task.state) {
             Some(State::Waiting(_) | State::Ready(_)) => self.remove(id, Level::Info, "task cancelled"),
+            Some(State::Running) if self.table.look(id) != Look::None => {
+                self.drop_rerun(id);
+                self.table.set_look(id, Look::Cancelled);
+            }
             Some(State::Running) => {
                 if self.drop_rerun(id) {
                     self.log(Level::Info, id, "task will not run again: cancelled", &[]);
@@ -143,7 +147,17 @@ impl<'b> TaskStep<'_, 'b, '_> {
             State::Ready(_) if due > now => self.wait_until(id, due),
             _ => return,
         }
-        self.log(Level::Info, id, "re-schedule task", &[("delay", seconds(due - now))]);
+        self.log_put_off(id, due - now);
+    }
+
+    /// A further event has put a task off. That is as frequent as events are, so it is no line for everybody.
+    fn log_put_off(&mut self, id: TaskId, delay_ms: Millis) {
+        if let Some(task) = self.table.get_mut(id) {
+            task.put_off = task.put_off.saturating_add(1);
+        }
+        if self.wants(Level::Debug, id) {
+            self.log(Level::Debug, id, "re-schedule task", &[("delay", seconds(delay_ms))]);
+        }
     }
 
     /// An event for a task that runs, or for one that ended after the event.
@@ -152,8 +166,9 @@ impl<'b> TaskStep<'_, 'b, '_> {
             return;
         }
         let has_ended = self.table.get(id).is_some_and(|task| task.state == State::Ended);
+        let is_looked_at = self.table.look(id) != Look::None;
         // A file operation may not have started yet: it is asked for, and skipped when it had.
-        let may_wait = matches!(scheduler.action, Action::Files { .. }) && !has_ended;
+        let may_wait = is_looked_at || matches!(scheduler.action, Action::Files { .. }) && !has_ended;
         if scheduler.while_running == WhileRunning::Skip && !may_wait {
             return self.log_skipped(id);
         }
@@ -170,7 +185,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
             self.places.release(older.node);
         }
         if first {
-            if scheduler.while_running == WhileRunning::Rerun {
+            if scheduler.while_running == WhileRunning::Rerun && !is_looked_at {
                 self.log(Level::Info, id, "task is running and will run again", &[]);
             }
             self.withdraw(id);
@@ -207,8 +222,8 @@ impl<'b> TaskStep<'_, 'b, '_> {
         self.log(level, id, text, &[("delay", seconds(due - now))]);
     }
 
-    /// A file operation had not started: the task waits anew for the event that came since, or was
-    /// cancelled by it.
+    /// The action had not started: the task waits anew for the event that came since, or was cancelled by
+    /// it.
     pub fn wait_anew(&mut self, id: TaskId) {
         let Some((subject, event_at)) = self.take_rerun(id) else {
             return self.remove(id, Level::Info, "task cancelled");
@@ -220,7 +235,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
         self.change_subject(id, subject);
         self.places.release(node);
         self.wait_until(id, due);
-        self.log(Level::Info, id, "re-schedule task", &[("delay", seconds(due - now))]);
+        self.log_put_off(id, due - now);
     }
 }
 

@@ -13,6 +13,9 @@ use crate::types::{self, Millis};
 /// Further fields of a log line.
 pub(super) type Fields = [(&'static str, Vec<u8>)];
 
+/// Between two lines that say how many were left out.
+const LEFT_OUT_MS: Millis = 1_000;
+
 /// See the module's documentation.
 pub(super) struct TaskStep<'a, 'b, 'c> {
     pub table: &'a mut Table,
@@ -113,6 +116,8 @@ impl<'b> TaskStep<'_, 'b, '_> {
 
     /// Takes a task out of the table.
     pub fn forget(&mut self, id: TaskId) {
+        self.cancel_run_timer(id);
+        self.drop_rerun(id);
         if let Some(task) = self.table.remove(id) {
             if let State::Waiting(timer) = task.state {
                 self.cx.timers.cancel(timer);
@@ -129,8 +134,12 @@ impl<'b> TaskStep<'_, 'b, '_> {
 
     /// One line about a task, always with the same fields.
     pub fn log(&mut self, level: Level, id: TaskId, message: &str, more: &Fields) {
+        let Some(sched) = self.table.get(id).map(|task| task.sched) else { return };
+        if !self.may_log(level, sched) {
+            return;
+        }
         let Some(task) = self.table.get(id) else { return };
-        let name = &self.cx.config.schedulers[usize::from(task.sched)].logname;
+        let name = &self.cx.config.schedulers[usize::from(sched)].logname;
         self.cx.log(level, name, || {
             let subject = &task.subject;
             let mut record = Record::new(level, name, message)
@@ -140,6 +149,56 @@ impl<'b> TaskStep<'_, 'b, '_> {
             record.fields.extend_from_slice(more);
             record
         });
+    }
+
+    /// Whether a line about a task of this scheduler is not too much for the log. One that is left out is
+    /// counted.
+    fn may_log(&mut self, level: Level, sched: u16) -> bool {
+        let (now, name) = (self.cx.now, &self.cx.config.schedulers[usize::from(sched)].logname);
+        if !self.cx.wants(level, name) || self.cx.wants_every_line(name) {
+            return true;
+        }
+        let Some(budget) = self.table.log_budget(sched) else { return true };
+        if budget.take(now, level >= Level::Error) {
+            return true;
+        }
+        if budget.timer.is_none() {
+            budget.timer = Some(self.cx.timer_in(LEFT_OUT_MS, Timer::LinesLeftOut(sched)));
+        }
+        false
+    }
+
+    /// Logs how many lines about tasks of this scheduler were left out.
+    pub fn log_left_out(&mut self, sched: u16) {
+        let Some(budget) = self.table.log_budget(sched) else { return };
+        let left_out = budget.take_left_out();
+        if let Some(timer) = budget.timer.take() {
+            self.cx.timers.cancel(timer);
+        }
+        let name = &self.cx.config.schedulers[usize::from(sched)].logname;
+        if left_out > 0 {
+            let text = "lines about tasks left out: there are too many";
+            self.cx.log(Level::Warning, name, || {
+                Record::new(Level::Warning, name, text).field("lines", left_out.to_string())
+            });
+        }
+    }
+
+    /// Logs that a task's action begins, and how often further events have put it off.
+    pub fn log_start(&mut self, id: TaskId) {
+        let Some(task) = self.table.get_mut(id) else { return };
+        let put_off = std::mem::take(&mut task.put_off);
+        let times = [("put_off", put_off.to_string().into_bytes())];
+        self.log(Level::Info, id, "start task", if put_off > 0 { &times } else { &[] });
+    }
+
+    /// Says that a task is not run because its file is a FIFO or the like.
+    pub fn leave_out(&mut self, id: TaskId, what: &str) {
+        if let Some(task) = self.table.get(id) {
+            let name = &self.scheduler_of(task).name;
+            self.cx.explain(|| format!("scheduler {name} leaves it out: it is {what} (special = no)"));
+        }
+        self.log(Level::Debug, id, "task left out: special = no", &[("kind", what.into())]);
     }
 
     /// Explains that a task has its turn.

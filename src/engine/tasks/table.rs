@@ -8,8 +8,12 @@
 //! Invariants: a task that waits has a timer; one that is ready is in its scheduler's queue; one
 //! that runs has a [`Running`]; the directory of every task is held, and lists the task.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use super::log_budget::LogBudget;
 use crate::engine::ids::{NodeId, TaskId};
 use crate::engine::store::index_table::{IndexTable, Seed, hash_number};
 use crate::engine::store::wheel::TimerId;
@@ -63,6 +67,8 @@ pub struct Task {
     pub subject: Subject,
     /// When it was first scheduled, for `max_delay`.
     pub first_at: Millis,
+    /// How often further events have put it off since it last ran.
+    pub put_off: u32,
     /// The brake: not to run before this.
     pub not_before: Millis,
     /// The other tasks of its directory, as a list through the slots.
@@ -87,8 +93,22 @@ pub struct Running {
     pub timer: Option<TimerId>,
     /// It was told to end.
     pub terminated: bool,
+    /// Whether its file is being looked at, so that its action has not begun.
+    look: Look,
     /// An event came while it ran: run again for it.
     pub rerun: Option<(Subject, Millis)>,
+}
+
+/// Whether a task's file is being looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// No.
+    #[default]
+    None,
+    /// The answer is awaited.
+    Awaited,
+    /// The same, but the task was cancelled meanwhile.
+    Cancelled,
 }
 
 /// What carries out the tasks of a scheduler. Each has limits of its own.
@@ -116,6 +136,8 @@ pub struct Table {
     last_rank: u64,
     runs: HashMap<u32, Running>,
     scheds: Vec<Sched>,
+    /// How many of them start commands, of which none runs.
+    idle: usize,
     /// The first ready task of each scheduler that has any, by its rank.
     heads: BTreeSet<(u64, u16)>,
     waiting: usize,
@@ -133,6 +155,16 @@ struct Sched {
     /// Ready tasks by their rank.
     ready: BTreeMap<u64, u32>,
     running: usize,
+    /// How many of those that run have their file looked at.
+    looking: usize,
+    log: LogBudget,
+}
+
+impl Sched {
+    /// Whether it starts commands, of which none runs.
+    fn is_idle(&self) -> bool {
+        self.runner == Runner::Child && self.running == 0
+    }
 }
 
 /// No slot.
@@ -155,6 +187,7 @@ impl Default for Table {
             last_rank: RANKS_MIDDLE,
             runs: HashMap::new(),
             scheds: Vec::new(),
+            idle: 0,
             heads: BTreeSet::new(),
             waiting: 0,
             ready: 0,
@@ -216,6 +249,13 @@ impl Table {
         self.running[runner as usize]
     }
 
+    /// How many of the places for commands are kept for schedulers of which none runs: one for each, at most
+    /// every fourth place, but at least one unless there is a single place.
+    #[must_use]
+    pub fn places_kept(&self, places: usize) -> usize {
+        (places / 4).max(1).min(places.saturating_sub(1)).min(self.idle)
+    }
+
     /// The task of this key.
     #[must_use]
     pub fn find(&self, key: Key<'_>) -> Option<TaskId> {
@@ -263,6 +303,38 @@ impl Table {
         self.runs.get_mut(&id.slot)
     }
 
+    /// Whether the task's file is being looked at.
+    #[must_use]
+    pub fn look(&self, id: TaskId) -> Look {
+        self.run(id).map_or(Look::None, |run| run.look)
+    }
+
+    /// Notes that the file of a task that runs is being looked at, or is not.
+    pub fn set_look(&mut self, id: TaskId, look: Look) {
+        let Some(sched) = self.get(id).map(|task| task.sched) else { return };
+        let Some(run) = self.runs.get_mut(&id.slot) else { return };
+        let old = std::mem::replace(&mut run.look, look);
+        let looking = &mut self.scheds[usize::from(sched)].looking;
+        *looking = *looking + usize::from(look != Look::None) - usize::from(old != Look::None);
+    }
+
+    /// How many lines the scheduler's tasks may add to the log.
+    pub fn log_budget(&mut self, sched: u16) -> Option<&mut LogBudget> {
+        self.scheds.get_mut(usize::from(sched)).map(|books| &mut books.log)
+    }
+
+    /// Whether the task's action runs.
+    #[must_use]
+    pub fn has_begun(&self, id: TaskId) -> bool {
+        self.get(id).is_some_and(|task| task.state == State::Running) && self.look(id) == Look::None
+    }
+
+    /// Whether files of this scheduler's tasks are being looked at.
+    #[must_use]
+    pub fn is_looking(&self, sched: u16) -> bool {
+        self.scheds[usize::from(sched)].looking > 0
+    }
+
     /// Adds a task that waits. `timer` gets the number of the task's slot, which is what the
     /// timer's payload leads back to. `None` when 2^32 tasks are there.
     pub fn add(
@@ -287,6 +359,7 @@ impl Table {
             state,
             subject,
             first_at: now,
+            put_off: 0,
             not_before: 0,
             previous: NONE,
             next: NONE,
@@ -316,6 +389,7 @@ impl Table {
                 }
             }
             State::Running => {
+                self.idle -= usize::from(books.is_idle());
                 books.running += 1;
                 self.running[books.runner as usize] += 1;
                 self.runs.insert(id.slot, Running::default());
@@ -342,7 +416,10 @@ impl Table {
                 }
             }
             State::Running => {
+                let looks = self.runs.get(&slot).is_some_and(|run| run.look != Look::None);
                 books.running -= 1;
+                self.idle += usize::from(books.is_idle());
+                books.looking -= usize::from(looks);
                 self.running[books.runner as usize] -= 1;
             }
             State::Ended => {}
@@ -458,7 +535,13 @@ impl Table {
     /// The schedulers are others now: `runners` has one item for each, and `new` gives the new number of
     /// an old one. Tasks whose scheduler has none must have been removed.
     pub fn renumber(&mut self, runners: &[Runner], new: impl Fn(u16) -> Option<u16>) {
-        let books = |&runner: &Runner| Sched { runner, ready: BTreeMap::new(), running: 0 };
+        let books = |&runner: &Runner| Sched {
+            runner,
+            ready: BTreeMap::new(),
+            running: 0,
+            looking: 0,
+            log: LogBudget::new(),
+        };
         let mut scheds: Vec<Sched> = runners.iter().map(books).collect();
         self.running = [0; 3];
         for (slot, task) in (0_u32..).zip(&mut self.slots) {
@@ -471,7 +554,9 @@ impl Table {
                     books.ready.insert(rank, slot);
                 }
                 State::Running => {
+                    let looks = self.runs.get(&slot).is_some_and(|run| run.look != Look::None);
                     books.running += 1;
+                    books.looking += usize::from(looks);
                     self.running[books.runner as usize] += 1;
                 }
                 State::Waiting(_) | State::Ended => {}
@@ -479,6 +564,7 @@ impl Table {
         }
         let head = |(sched, books): (u16, &Sched)| Some((*books.ready.first_key_value()?.0, sched));
         self.heads = (0..).zip(&scheds).filter_map(head).collect();
+        self.idle = scheds.iter().filter(|books| books.is_idle()).count();
         self.scheds = scheds;
         let Self { by_key, slots, seed, .. } = self;
         *by_key = IndexTable::new();
@@ -575,73 +661,4 @@ fn hash_slot(seed: &Seed, slots: &[Option<Task>], slot: u32) -> u64 {
         let key = if task.single { Key::Single(task.sched) } else { Key::Path(task.sched, *node, name) };
         hash_key(seed, key)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::store::wheel::Wheel;
-
-    fn table() -> (Table, TimerId) {
-        let mut table = Table::default();
-        table.renumber(&[Runner::Child, Runner::Operation], |_| None);
-        (table, Wheel::new(0).insert(1, 0_u8))
-    }
-
-    fn add(table: &mut Table, timer: TimerId, sched: u16, dir: u32, name: &[u8]) -> TaskId {
-        let kind = EventKind::Create;
-        let subject = Subject { node: NodeId(dir), name: name.into(), src_path: None, kind, is_dir: false };
-        table.add(sched, false, subject, 0, |_| timer).unwrap()
-    }
-
-    #[test]
-    fn tasks_are_found_by_their_directory_alone() {
-        let (mut table, timer) = table();
-        let names: Vec<Vec<u8>> = (0..100_u8).map(|name| vec![name]).collect();
-        let ids: Vec<TaskId> =
-            (0..).zip(&names).map(|(at, name)| add(&mut table, timer, 0, at % 7, name)).collect();
-        let expected = |dir: usize, without: &[usize]| -> Vec<TaskId> {
-            let of = ids.iter().enumerate().filter(|(at, _)| at % 7 == dir && !without.contains(at));
-            of.map(|(_, id)| *id).collect()
-        };
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), expected(3, &[]));
-        assert_eq!(table.select_in(&[NodeId(9)], |_| true), []);
-        // The first, the last and one in between leave.
-        for at in [3, 94, 45] {
-            table.remove(ids[at]).unwrap();
-        }
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), expected(3, &[3, 94, 45]));
-        for id in expected(3, &[3, 94, 45]) {
-            table.remove(id).unwrap();
-        }
-        assert_eq!(table.select_in(&[NodeId(3)], |_| true), []);
-        assert_eq!(table.select_in(&[NodeId(4), NodeId(0)], |_| true).len(), 29);
-        let moved = Subject { node: NodeId(8), ..table.get(ids[0]).unwrap().subject.clone() };
-        table.set_subject(ids[0], moved).unwrap();
-        assert_eq!(table.select_in(&[NodeId(8)], |_| true), [ids[0]]);
-        assert_eq!(table.select_in(&[NodeId(0)], |_| true).len(), 14);
-    }
-
-    #[test]
-    fn ready_tasks_keep_their_order_over_all_schedulers() {
-        let (mut table, timer) = table();
-        let ids: Vec<TaskId> =
-            (0..6_u8).map(|name| add(&mut table, timer, u16::from(name % 2), 0, &[name])).collect();
-        for id in &ids {
-            let rank = table.last_rank();
-            table.set_state(*id, State::Ready(rank));
-        }
-        let rank = table.first_rank();
-        table.set_state(ids[4], State::Ready(rank));
-        assert_eq!(table.first_ready(|_, _| true), Some(ids[4]));
-        assert_eq!(table.first_ready(|task, _| task.sched == 1), Some(ids[1]));
-        for (running, expected) in [ids[4], ids[0], ids[1], ids[2], ids[3], ids[5]].into_iter().enumerate() {
-            assert_eq!((table.ready(), table.running()), (6 - running, running));
-            let id = table.first_ready(|_, _| true).unwrap();
-            assert_eq!(id, expected);
-            table.set_state(id, State::Running);
-        }
-        assert_eq!(table.first_ready(|_, _| true), None);
-        assert_eq!((table.running_by(Runner::Child), table.running_by(Runner::Operation)), (3, 3));
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::inline::{Inline, from_command_line};
-use crate::engine::context::{Options, SIFT_AT, Shared};
+use crate::engine::context::{KEPT_MAX, Options, SIFT_AT, Shared};
 use crate::engine::message::{Entry, EntryKind, Scan};
 use crate::engine::told::{Audience, AwaitedFile, Told};
 use crate::event::HEADER_SIZE;
@@ -61,7 +61,13 @@ impl Bench {
             ..Inline::default()
         };
         let config = from_command_line(&inline).unwrap().config;
-        let options = Options { dry_run: false, default_max_jobs: 1, sift_at: SIFT_AT, secret: [0; 2] };
+        let options = Options {
+            dry_run: false,
+            default_max_jobs: 1,
+            sift_at: SIFT_AT,
+            kept_max: KEPT_MAX,
+            secret: [0; 2],
+        };
         let watcher = Watcher::new(&config);
         let shared = Shared::new(config, options, 0);
         let recorder = Recorder::default();

@@ -8,7 +8,8 @@ use super::locate;
 use super::op_run::{OpRun, Shared};
 use super::remove::remove;
 use crate::config::FileAction;
-use crate::engine::message::{Operation, OperationDone, OperationEnd};
+use crate::engine::message::{FileKind, Operation, OperationDone, OperationEnd};
+use crate::shell::look::file_kind;
 use crate::sys::Errno;
 
 /// How often the destination's directory may be removed by another operation that had made it.
@@ -29,6 +30,7 @@ pub fn carry_out(
     }
     let mut remarks = run.notes;
     match outcome {
+        Ok(()) if run.left_out.is_some() => OperationEnd::LeftOut(run.left_out.unwrap_or(FileKind::Unknown)),
         Ok(()) => {
             if !run.not_kept.is_empty() {
                 let what: Vec<&str> = run.not_kept.into_iter().collect();
@@ -48,6 +50,12 @@ pub fn carry_out(
 impl OpRun<'_> {
     fn run(&mut self, cache: &mut DirCache) -> Result<(), Failure> {
         let from = locate::source(&self.operation.source, &self.shared.swept, cache)?;
+        if !self.operation.special
+            && let Some(kind) = self.special(&from)
+        {
+            self.left_out = Some(kind);
+            return Ok(());
+        }
         let Some(to) = &self.operation.target else {
             cache.forget(Side::Destination);
             return self.delete(&from);
@@ -71,6 +79,13 @@ impl OpRun<'_> {
             }
             cache.clear();
         }
+    }
+
+    /// What the source is, if it is no file unless the scheduler says so. A link is moved as a link, so it is a
+    /// file wherever it leads.
+    fn special(&self, from: &Entry) -> Option<FileKind> {
+        let kind = file_kind(self.source(from).ok()?.kind);
+        kind.special().map(|_| kind)
     }
 
     fn delete(&mut self, from: &Entry) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use super::failure::{Failure, PathRef};
 use super::inode_locks::InodeLocks;
 use super::sweep::SweptDirs;
 use crate::config::Rule;
-use crate::engine::message::Operation;
+use crate::engine::message::{FileKind, Operation};
 use crate::sys::stat::{Stat, stat_at};
 
 /// What all operations share, whichever thread carries them out.
@@ -37,6 +37,8 @@ pub struct OpRun<'a> {
     pub notes: Vec<String>,
     /// Files, directories and other things that were copied.
     pub entries: u64,
+    /// Nothing was done, because the source is this.
+    pub left_out: Option<FileKind>,
 }
 
 impl<'a> OpRun<'a> {
@@ -46,7 +48,7 @@ impl<'a> OpRun<'a> {
         let rule = &*operation.rule;
         let verb = rule.action.verb();
         let (not_kept, notes) = (attributes::NotKept::new(), Vec::new());
-        Self { operation, rule, verb, control, shared, not_kept, notes, entries: 0 }
+        Self { operation, rule, verb, control, shared, not_kept, notes, entries: 0, left_out: None }
     }
 
     /// The path of the source.

@@ -18,7 +18,7 @@ use super::execute::carry_out;
 use super::op_run::Shared;
 use crate::config::{FileAction, Rule};
 use crate::engine::TaskId;
-use crate::engine::message::{Operation, OperationDone, OperationEnd, TrustedPath};
+use crate::engine::message::{FileKind, Operation, OperationDone, OperationEnd, TrustedPath};
 use crate::sys::xattr;
 
 mod doubtful;
@@ -74,6 +74,7 @@ impl TwoDirs {
             rule: Arc::new(rule),
             source: trusted_path(self.from.path(), name),
             is_dir: false,
+            special: true,
             target,
         };
         let end = carry_out(&operation, control, &self.shared, &mut DirCache::default());
@@ -83,7 +84,7 @@ impl TwoDirs {
         match end {
             OperationEnd::Done(done) => Ok(done),
             OperationEnd::Failed(text) | OperationEnd::Aborted(text) => Err(text),
-            OperationEnd::Withdrawn => panic!("no test withdraws an operation"),
+            OperationEnd::Withdrawn | OperationEnd::LeftOut(_) => panic!("{end:?}"),
         }
     }
 
@@ -241,6 +242,36 @@ fn a_link_and_a_fifo_are_copied_as_what_they_are() {
 }
 
 #[test]
+fn what_is_no_file_is_left_out_unless_it_is_asked_for() {
+    let dirs = TwoDirs::new();
+    make_fifo(&dirs.from("p"), 0o700);
+    drop(UnixListener::bind(dirs.from("s")).unwrap());
+    symlink("p", dirs.from("l")).unwrap();
+    fs::write(dirs.from("f"), "").unwrap();
+    let left = |name: &str, action| {
+        let operation = Operation {
+            task: TaskId::for_tests(),
+            rule: Arc::new(Rule { rec: true, ..rule(action) }),
+            source: trusted_path(dirs.from.path(), name),
+            is_dir: false,
+            special: false,
+            target: (action != FileAction::Delete).then(|| trusted_path(dirs.to.path(), name)),
+        };
+        match carry_out(&operation, &Control::default(), &dirs.shared, &mut DirCache::default()) {
+            OperationEnd::LeftOut(kind) => Some(kind),
+            OperationEnd::Done(_) => None,
+            end => panic!("{end:?}"),
+        }
+    };
+    for action in [FileAction::Copy, FileAction::Move, FileAction::Delete] {
+        assert_eq!((left("p", action), left("s", action)), (Some(FileKind::Fifo), Some(FileKind::Other)));
+    }
+    assert!(dirs.from("p").exists() && !dirs.to("p").exists());
+    // A link is moved as a link, wherever it leads.
+    assert_eq!((left("l", FileAction::Move), left("f", FileAction::Move)), (None, None));
+}
+
+#[test]
 fn sockets_and_devices_are_moved_but_not_copied() {
     let dirs = TwoDirs::new();
     let socket = UnixListener::bind(dirs.from("s")).unwrap();
@@ -348,6 +379,7 @@ fn a_missing_fixed_directory_is_made_too() {
         rule: Arc::new(creating),
         source,
         is_dir: false,
+        special: true,
         target: Some(target),
     };
     let end = carry_out(&operation, &Control::default(), &dirs.shared, &mut DirCache::default());
@@ -522,6 +554,7 @@ fn a_tree_deeper_than_a_path_is_copied_moved_and_deleted() {
             rule: Arc::new(Rule { rec: true, ..rule(FileAction::Delete) }),
             source: trusted_path(dirs.to.path(), name),
             is_dir: false,
+            special: true,
             target: None,
         };
         let end = carry_out(&operation, &Control::default(), &dirs.shared, &mut DirCache::default());

@@ -103,6 +103,7 @@ fn a_replaced_tree_comes_back_when_the_new_one_cannot_stay() {
         rule: Arc::new(setting),
         source: trusted_path(dirs.from.path(), "t"),
         is_dir: false,
+        special: true,
         target: Some(trusted_path(dirs.to.path(), "t")),
     };
     let end = carry_out(&operation, &Control::default(), &shared, &mut DirCache::default());
@@ -180,6 +181,7 @@ fn what_is_submitted_after_a_directory_was_replaced_goes_to_the_new_one() {
                 rule: Arc::new(rule(FileAction::Move)),
                 source: trusted_path(dirs.from.path(), name),
                 is_dir: false,
+                special: true,
                 target: Some(trusted_path(dirs.to.path(), &format!("out/{name}"))),
             };
             cache.ticket = ticket;

@@ -107,6 +107,7 @@ fn time_of_depth(depth: usize) -> u64 {
             rule: Arc::new(rule),
             source: trusted_path(source, "t"),
             is_dir: true,
+            special: true,
             target: target.map(|target| trusted_path(target, "t")),
         };
         let end = carry_out(&operation, &Control::default(), &dirs.shared, &mut DirCache::default());
