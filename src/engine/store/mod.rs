@@ -2,4 +2,5 @@
 
 pub mod index_table;
 pub mod names;
+pub mod sorted_queue;
 pub mod wheel;

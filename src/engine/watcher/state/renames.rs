@@ -5,11 +5,12 @@
 //! (`inotify(7)`, "Dealing with rename() events"). A rename is given up when everything has been read
 //! that the kernel had queued some time after its first half was seen.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::stream::Kept;
 use super::visit_queue::Visit;
 use crate::engine::ids::NodeId;
+use crate::engine::store::sorted_queue::SortedQueue;
 use crate::engine::store::wheel::TimerId;
 use crate::types::Millis;
 
@@ -131,21 +132,47 @@ impl PendingRename {
 /// The number of a rename that waits; an older one has a smaller number.
 type Number = u64;
 
+/// The renames of one cookie. Nearly always it is one, for which nothing is allocated.
+#[derive(Debug, Default)]
+struct Numbers {
+    newest: Option<Number>,
+    /// Oldest first.
+    older: Vec<Number>,
+}
+
+impl Numbers {
+    fn push(&mut self, number: Number) {
+        self.older.extend(self.newest.replace(number));
+    }
+
+    fn remove(&mut self, number: Number) {
+        if self.newest == Some(number) {
+            self.newest = self.older.pop();
+        } else {
+            self.older.retain(|other| *other != number);
+        }
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Number> {
+        self.newest.into_iter().chain(self.older.iter().rev().copied())
+    }
+}
+
 /// All renames that wait. Each is found at once, however many there are.
 #[derive(Debug, Default)]
 pub struct Renames {
     /// Oldest first.
-    pending: BTreeMap<Number, PendingRename>,
+    pending: SortedQueue<Number, PendingRename>,
     next: Number,
     by_node: HashMap<NodeId, Number>,
     /// Events that are kept for all of them.
     deferred_len: usize,
     /// Those that wait for an arrival, by cookie, oldest first.
-    by_cookie: HashMap<u32, Vec<Number>>,
+    by_cookie: HashMap<u32, Numbers>,
     /// Those that wait for their own IN_MOVED_FROM, by the directory around them.
     exchanges: BTreeSet<(NodeId, Number)>,
     /// Those for which [`Renames::age`] has not set a mark.
-    young: BTreeSet<(Millis, Number)>,
+    young: SortedQueue<(Millis, Number), ()>,
     /// Those that hold visits, by the mark at which they are given up.
     visited: BTreeSet<(u64, Number)>,
     /// Runs out when renames are to be looked through.
@@ -187,7 +214,7 @@ impl Renames {
             Wait::Search => {}
         }
         if rename.give_up_at.is_none() {
-            self.young.insert((rename.seen_at, number));
+            self.young.insert((rename.seen_at, number), ());
         }
         self.deferred_len += rename.deferred.len();
         if !rename.visits.is_empty() {
@@ -201,7 +228,7 @@ impl Renames {
     pub fn take(&mut self, cookie: u32, likely: impl Fn(&PendingRename) -> bool) -> Option<PendingRename> {
         let numbers = self.by_cookie.get(&cookie)?;
         let is_likely = |number: &&Number| self.pending.get(number).is_some_and(&likely);
-        let number = numbers.iter().rev().find(is_likely).or(numbers.last()).copied()?;
+        let number = numbers.newest_first().find(|number| is_likely(&number)).or(numbers.newest)?;
         self.remove(number)
     }
 
@@ -289,7 +316,7 @@ impl Renames {
     /// Time has passed: renames seen long enough ago are given up once the stream is read up to
     /// `mark`, the end of what is queued now.
     pub fn age(&mut self, now: Millis, mark: u64) {
-        while let Some(&(seen_at, number)) = self.young.first()
+        while let Some(&((seen_at, number), ())) = self.young.first()
             && now >= seen_at + HALF_WAIT_MS
         {
             self.young.pop_first();
@@ -304,13 +331,13 @@ impl Renames {
     /// When [`Renames::age`] has something to do next.
     #[must_use]
     pub fn next_age(&self) -> Option<Millis> {
-        self.young.first().map(|(seen_at, _)| seen_at + HALF_WAIT_MS)
+        self.young.first().map(|((seen_at, _), ())| seen_at + HALF_WAIT_MS)
     }
 
     /// A rename whose other half will not come, now that the stream is read up to `position`.
     pub fn take_given_up(&mut self, position: u64) -> Option<PendingRename> {
-        let (number, oldest) = self.pending.first_key_value()?;
-        if oldest.give_up_at.is_some_and(|mark| position >= mark) { self.remove(*number) } else { None }
+        let &(number, ref oldest) = self.pending.first()?;
+        if oldest.give_up_at.is_some_and(|mark| position >= mark) { self.remove(number) } else { None }
     }
 
     fn remove(&mut self, number: Number) -> Option<PendingRename> {
@@ -322,8 +349,8 @@ impl Renames {
         match rename.wait {
             Wait::Arrival(cookie) => {
                 if let Some(numbers) = self.by_cookie.get_mut(&cookie) {
-                    numbers.retain(|other| *other != number);
-                    if numbers.is_empty() {
+                    numbers.remove(number);
+                    if numbers.newest.is_none() {
                         self.by_cookie.remove(&cookie);
                     }
                 }
