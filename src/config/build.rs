@@ -12,12 +12,14 @@ use super::diagnostics::{Bad, Diagnostics, quoted};
 use super::expression;
 use super::fields::Fields;
 use super::filter::Filters;
+use super::globs::{self, Glob, Globs};
 use super::ini::{Text, words};
 use super::names::Names;
 use super::reader::Reader;
 use super::rules::Rules;
 use super::schema::Kind;
 use super::suggest;
+use super::unmatchable;
 use super::value::{self, report};
 use super::{
     Action, Address, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Syslog, Trigger, Watch,
@@ -306,10 +308,18 @@ fn watch(
     event_maps: &mut Vec<EventMap>,
     reader: &mut Reader<'_>,
 ) -> Watch {
-    let out = &mut reader.out;
-    let parse_path =
-        |text: &[u8]| PathPattern::parse(text).map_err(|error| value::pattern_error(text, error));
+    let (host, out) = (reader.host, &mut reader.out);
+    let parse_path = |text: &[u8]| {
+        PathPattern::parse_on(text, &|path| host.exists(path))
+            .map_err(|error| value::pattern_error(text, error))
+    };
     let paths = fields.list("path", out, parse_path);
+    for (item, path) in fields.items("path").iter().zip(&paths).take(SECTIONS_MAX) {
+        // After an error they are no pairs, and no warning counts.
+        if path.is_wild() && !out.has_errors() && !host.has_match(path) {
+            out.warning(item.span, "nothing matches this pattern yet: the watch waits for it");
+        }
+    }
     if let Some(beyond) = fields.items("path").get(SECTIONS_MAX) {
         out.error(beyond.span, format!("there are more than {SECTIONS_MAX} paths"));
     }
@@ -318,7 +328,10 @@ fn watch(
     let rescan_ms = fields.duration("rescan", out);
     let catch_up = fields.choice("catch_up", out) == "all";
     let logname = log_name(fields, &fields.name, out);
-    let exclude = exclude(fields, reader);
+    let roots: Vec<Vec<u8>> = paths.iter().map(PathPattern::fixed).collect();
+    let exclude = exclude(fields, &roots, reader);
+    let exclude_glob = globs(fields, "exclude_glob", &roots, &mut reader.out);
+    let include_glob = globs(fields, "include_glob", &roots, &mut reader.out);
     Watch {
         name: fields.name.clone(),
         logname,
@@ -329,11 +342,38 @@ fn watch(
         rescan_ms,
         catch_up,
         exclude,
+        exclude_glob,
+        include_glob,
     }
 }
 
+/// The shell patterns of a key.
+fn globs(fields: &Fields, key: &str, roots: &[Vec<u8>], out: &mut Diagnostics) -> Globs {
+    let items = fields.items(key);
+    if let Some(beyond) = items.get(FILTERS_MAX) {
+        out.error(beyond.span, format!("there are more than {FILTERS_MAX} patterns"));
+        return Globs::default();
+    }
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(glob) = report(item, Glob::parse(&item.bytes), out) else { continue };
+        if key == "include_glob" && glob.is_dir() {
+            let message =
+                "include_glob names files; directories are followed all the same: leave out the slash";
+            out.error(item.span, message);
+        } else if let Some(doubt) = globs::doubt(&item.bytes, roots) {
+            out.warning(item.span, doubt);
+        }
+        all.push(glob);
+    }
+    Globs::new(&all).unwrap_or_else(|large| {
+        out.error(fields.place(key), format!("this pattern is too large when compiled: {large}"));
+        Globs::default()
+    })
+}
+
 /// The exclude filters of a watch, of its section first and then of its files.
-fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
+fn exclude(fields: &Fields, roots: &[Vec<u8>], reader: &mut Reader<'_>) -> Filters {
     let own = fields.items("exclude_filter").to_vec();
     let files = fields.items("exclude_filter_file").iter().flat_map(|file| reader.lines(file));
     let all: Vec<Text> = own.into_iter().chain(files).collect();
@@ -348,7 +388,11 @@ fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
         if out.is_full() {
             return Filters::default();
         }
-        expressions.extend(report(item, expression::anchored(&item.bytes), out));
+        let Some(expression) = report(item, expression::anchored(&item.bytes), out) else { continue };
+        expressions.push(expression);
+        if let Some(doubt) = unmatchable::doubt(&item.bytes, roots) {
+            out.warning(item.span, doubt);
+        }
     }
     Filters::new(&expressions).unwrap_or_else(|large| {
         let message = format!("this exclude filter is too large when compiled: {}", quoted(large.as_bytes()));

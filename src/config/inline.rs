@@ -1,4 +1,4 @@
-//! The form without a file: `rinotifyd -w PATH... [-r] [-E EVENT]... [-D DELAY] -x COMMAND`.
+//! The form without a file: `rinotifyd -w PATH... [-r] [-E EVENT]... [-D DELAY] [-X GLOB]... -x COMMAND`.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use super::build::default_daemon;
 use super::command;
 use super::diagnostics::{Bad, Diagnostics, Span, quoted};
 use super::filter::Filters;
+use super::globs::{Glob, Globs};
 use super::load::Loaded;
 use super::suggest;
 use super::value;
@@ -33,6 +34,8 @@ pub struct Inline {
     pub events: Vec<Vec<u8>>,
     /// `-D`
     pub delay: Option<Vec<u8>>,
+    /// `-X`: shell patterns to leave out.
+    pub exclude: Vec<Vec<u8>>,
     /// `-x`
     pub command: Vec<u8>,
 }
@@ -56,6 +59,13 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
         events.extend(DEFAULT_EVENTS);
     }
     let delay_ms = inline.delay.as_ref().and_then(|text| options.read("-D", text, value::duration));
+    let globs: Vec<Glob> =
+        inline.exclude.iter().filter_map(|text| options.read("-X", text, Glob::parse)).collect();
+    let exclude_glob = Globs::new(&globs).unwrap_or_else(|large| {
+        options
+            .read("-X", large.as_bytes(), |text| Err::<(), _>(Bad::whole(text, "the pattern is too large")));
+        Globs::default()
+    });
     let cmd = options.command(&inline.command);
     if options.out.has_errors() {
         return Err(options.out);
@@ -81,6 +91,8 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             rescan_ms: 0,
             catch_up: false,
             exclude: Filters::default(),
+            exclude_glob,
+            include_glob: Globs::default(),
         }],
     };
     Ok(Loaded { config, warnings: options.out })
@@ -183,12 +195,14 @@ mod tests {
             recursive: true,
             events: vec![b"IN_CREATE".to_vec()],
             delay: Some(b"1.5".to_vec()),
+            exclude: vec![b"*.tmp".to_vec(), b".*".to_vec()],
             ..inline()
         };
         let config = from_command_line(&options).unwrap().config;
         assert!(config.watches[0].rec && config.watches[0].auto_add);
         assert_eq!(config.event_maps[0].mask(), EventKind::Create.bit());
         assert_eq!(config.schedulers[0].delay_ms, 1500);
+        assert_eq!(config.watches[0].exclude_glob.texts().collect::<Vec<_>>(), ["*.tmp", ".*"]);
     }
 
     #[test]
@@ -197,6 +211,7 @@ mod tests {
             watch: vec![b"a".to_vec()],
             events: vec![b"IN_WRITE_CLOSE".to_vec()],
             delay: Some(b"x".to_vec()),
+            exclude: vec![b"**".to_vec()],
             command: b" ".to_vec(),
             recursive: false,
         };
@@ -205,6 +220,7 @@ mod tests {
             "-w:1:1: error: \"a\" is not an absolute path: it must start with /\n\
              -E:1:1: error: unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?\n\
              -D:1:1: error: \"x\" is not a duration: a number of seconds, or with ms, s, m, h or d\n\
+             -X:1:1: error: ** has no meaning of its own: a pattern without a slash matches at any depth\n\
              -x:1:1: error: the command is empty",
         );
         refuse(&Inline { watch: Vec::new(), ..inline() }, "-w:1:1: error: there is no path to watch");

@@ -111,6 +111,8 @@ pub enum Value {
     File,
     /// A regular expression, anchored at the start of the path.
     Regex,
+    /// A shell pattern for a name or a path below the watch path.
+    Glob,
     /// What a matched path is replaced with.
     Replacement,
     /// A command with placeholders.
@@ -243,6 +245,9 @@ pub static SECTIONS: &[Section] = &[
             key("rec", Value::Flag, "no", "watch the directories below too"),
             key("auto_add", Value::Flag, "no", "watch directories that appear below later"),
             key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
+            key("exclude_glob", Value::Glob, "", "names, or paths below the watch path, that are left out")
+                .list(),
+            key("include_glob", Value::Glob, "", "the only files that are meant").list(),
             key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
             key("logname", Value::Name, "", "log name; the section's name unless set"),
             key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
@@ -411,6 +416,7 @@ impl Value {
             Self::Path => "PATH",
             Self::File => "FILE",
             Self::Regex => "REGEX",
+            Self::Glob => "GLOB",
             Self::Replacement => "REPLACEMENT",
             Self::Command => "COMMAND",
             Self::User => "USER",

@@ -215,6 +215,9 @@ pub fn pattern_error(text: &[u8], error: PatternError) -> Bad {
         PatternError::Dots => "holds a . or .. component: write the path out",
         PatternError::TooLong => "has a component of more than 255 bytes, which Linux does not allow",
         PatternError::Nul => "holds a NUL byte",
+        PatternError::DoubleStar => {
+            "holds **, and a wildcard matches within one name: write the directory above it, and rec = yes"
+        }
     };
     Bad::whole(text, format!("{} {why}", quoted(text)))
 }
@@ -357,6 +360,11 @@ mod tests {
                 "\"a\" has a component of more than 255 bytes, which Linux does not allow",
             ),
             (PatternError::Nul, "\"a\" holds a NUL byte"),
+            (
+                PatternError::DoubleStar,
+                "\"a\" holds **, and a wildcard matches within one name: write the directory above it, and \
+                 rec = yes",
+            ),
         ];
         for (error, expected) in cases {
             assert_eq!(pattern_error(b"a", error).message, expected);

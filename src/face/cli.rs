@@ -72,6 +72,7 @@ pub static FLAGS: &[Flag] = &[
     flag("r", "recursive", "", Role::InlineOnce, "with -w: watch the directories below too"),
     flag("E", "event", "EVENT", Role::Inline, "with -w: this event, not IN_CLOSE_WRITE and IN_MOVED_TO"),
     flag("D", "delay", "DURATION", Role::InlineOnce, "with -w: wait until the file has been quiet this long"),
+    flag("X", "exclude", "GLOB", Role::Inline, "with -w: leave out what this shell pattern matches"),
     flag(
         "x",
         "exec",
@@ -245,6 +246,7 @@ fn setup(given: &Given) -> Result<Setup, UsageError> {
         recursive: given.has("recursive"),
         events: given.values("event"),
         delay: given.value("delay"),
+        exclude: given.values("exclude"),
         command,
     }))
 }
@@ -379,7 +381,8 @@ fn to_bytes(text: &str) -> Vec<u8> {
 pub fn help() -> String {
     let mut text = String::from(
         "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
-         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n       \
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] [-X GLOB]\n                 \
+         -x COMMAND\n       \
          rinotifyd -i | -u [--root DIR]\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
@@ -463,9 +466,13 @@ mod tests {
             recursive: true,
             events: vec![b"IN_CREATE".to_vec(), b"IN_DELETE".to_vec()],
             delay: Some(b"5s".to_vec()),
+            exclude: vec![b"*.tmp".to_vec(), b".*".to_vec()],
             command: b"id".to_vec(),
         };
-        check("-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -x id", setup(full));
+        check(
+            "-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -X *.tmp --exclude .* -x id",
+            setup(full),
+        );
         check("-t -w /a -x id", Command::Test { setup: Setup::Inline(inline()), debug: false });
     }
 

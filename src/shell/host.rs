@@ -55,6 +55,15 @@ impl Host for Machine {
         Ok(found)
     }
 
+    fn exists(&self, path: &[u8]) -> bool {
+        Path::new(OsStr::from_bytes(path)).exists()
+    }
+
+    fn has_match(&self, pattern: &PathPattern) -> bool {
+        // Where a directory cannot be read, nothing is known, and the daemon says so when it starts.
+        self.list(Path::new("/"), pattern).is_ok_and(|found| found.iter().any(|path| path.exists()))
+    }
+
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
         user::user(name, group)
     }

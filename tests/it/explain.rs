@@ -214,3 +214,28 @@ fn it_works_without_a_file_and_refuses_what_it_cannot_explain() {
     command.args(["-w", "/in", "-x", "true", "-e", "IN_CLOSE_WRITE:/in/x"]);
     assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
 }
+
+#[test]
+fn the_pattern_that_decides_is_named() {
+    let scratch = Scratch::new();
+    let config = "[scheduler s]\ntype = exec\ncmd = true {pathname}\n\
+         [event_map m]\nIN_CLOSE_WRITE = s\n[watch w]\npath = @/in\nevent_map = m\nrec = yes\n\
+         exclude_glob = *.tmp\n  build/\ninclude_glob = *.pdf\n";
+    let file = scratch.config(config);
+    let last = |path: &str| {
+        let event = scratch.expand(&format!("IN_CLOSE_WRITE:@/in/{path}"));
+        let Output { stdout, .. } = rinotifyd().arg("-c").arg(&file).arg("-e").arg(event).output().unwrap();
+        let text = String::from_utf8(stdout).unwrap();
+        text.lines().find(|line| line.contains("leave")).map(str::to_owned).unwrap_or(text)
+    };
+    assert_eq!(last("a.tmp"), "watch w leaves it out: exclude_glob *.tmp");
+    assert_eq!(last("a/b.doc"), "watch w leaves it out: no include_glob matches");
+    assert_eq!(
+        last("build/a.pdf"),
+        scratch.expand("watch w leaves out the directory \"@/in/build\": exclude_glob build/")
+    );
+    assert_eq!(
+        last("a.pdf"),
+        "watch w does not leave it out: no exclude_glob matches, include_glob allows it"
+    );
+}

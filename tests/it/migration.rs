@@ -196,6 +196,7 @@ pyinotifyd.add_watch(path=["@/src", "@/oth*"], default_sched=task, rec=True,
 fn a_configuration_of_pyinotifyd_is_converted_and_runs() {
     let scratch = Scratch::new();
     scratch.dir("src");
+    scratch.dir("other");
     let config = scratch.write("config.py", scratch.expand(PYINOTIFYD));
     let target = scratch.path("new");
     let output = convert("from-pyinotifyd", &["-o", target.to_str().unwrap(), config.to_str().unwrap()]);

@@ -66,6 +66,14 @@ impl Host for Shown<'_> {
         Ok(Vec::new())
     }
 
+    fn exists(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn has_match(&self, _: &PathPattern) -> bool {
+        true
+    }
+
     fn user(&self, name: &str, _: Option<u32>) -> io::Result<Option<Identity>> {
         let (name, home) = (name.to_owned(), b"/".to_vec());
         Ok(Some(Identity { uid: 1, gid: 1, groups: Vec::new(), name, home }))

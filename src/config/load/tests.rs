@@ -19,6 +19,7 @@ use crate::types::Identity;
 mod files;
 mod ownership;
 mod rules;
+mod watches;
 
 const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 
@@ -27,6 +28,8 @@ const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 struct Fake {
     files: BTreeMap<PathBuf, FakeFile>,
     root: bool,
+    /// Paths outside the configuration that lead to something.
+    there: Vec<&'static str>,
 }
 
 /// What a file holds, and whose it and its directory, `/etc`, are.
@@ -39,7 +42,7 @@ struct FakeFile {
 
 impl Fake {
     fn new(main: impl AsRef<[u8]>) -> Self {
-        Self { files: BTreeMap::new(), root: true }.with("m", main)
+        Self { files: BTreeMap::new(), root: true, there: vec!["/books"] }.with("m", main)
     }
 
     fn with(mut self, path: &str, text: impl AsRef<[u8]>) -> Self {
@@ -91,6 +94,18 @@ impl Host for Fake {
                 && path.file_name().is_some_and(|name| last.matches(name.as_encoded_bytes()))
         };
         Ok(self.files.keys().filter(inside).cloned().collect())
+    }
+
+    fn exists(&self, path: &[u8]) -> bool {
+        self.there.iter().any(|there| there.as_bytes() == path)
+    }
+
+    fn has_match(&self, pattern: &PathPattern) -> bool {
+        self.there.iter().any(|path| {
+            let names: Vec<&[u8]> = path.as_bytes().split(|&byte| byte == b'/').skip(1).collect();
+            names.len() == pattern.components.len()
+                && names.iter().zip(&pattern.components).all(|(name, component)| component.matches(name))
+        })
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
@@ -305,6 +320,7 @@ fn every_key_is_read() {
                 Value::Path | Value::Address | Value::File => "no/such/path",
                 Value::Assignment => "no assignment",
                 Value::Regex => "(",
+                Value::Glob => "**",
                 Value::Replacement => r"\x",
                 Value::Command => "{pathnam}",
                 _ => "!nothing",
@@ -440,9 +456,9 @@ fn what_a_watch_refuses() {
         "path = /a/../b\nevent_map = m",
         "m:7:8: error: \"/a/../b\" holds a . or .. component: write the path out",
     );
-    watch_says("exclude_filter = /a(b", "m:9:20: error: bad regular expression: unclosed group");
+    watch_says("exclude_filter = /p(b", "m:9:20: error: bad regular expression: unclosed group");
     watch_says(
-        "exclude_filter = /a\n  /b(?=c)",
+        "exclude_filter = /p/a\n  /b(?=c)",
         "m:10:5: error: bad regular expression: look-ahead, (?=...), is not supported",
     );
     watch_says("exclude_filter_file = x", "m:9:23: error: cannot read \"x\": no such file");
@@ -466,12 +482,12 @@ fn there_are_only_so_many_sections_and_paths() {
 #[test]
 fn errors_of_an_exclude_file_point_into_it() {
     let text = format!("{SCHEDULER}{MAP}{WATCH}exclude_filter_file = x\n");
-    let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n /c(\n");
+    let fake = Fake::new(&text).with("x", "# (\n\n  /p/a#b  \r\n /c(\n");
     assert_eq!(fake.said(), "x:4:4: error: bad regular expression: unclosed group");
-    let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n");
+    let fake = Fake::new(&text).with("x", "# (\n\n  /p/a#b  \r\n");
     let watch = &fake.load().unwrap().config.watches[0];
     assert_eq!(watch.exclude.texts().count(), 1);
-    assert!(watch.excludes(b"/a#b"));
+    assert!(watch.excludes(b"/p/a#b"));
 }
 
 #[test]
@@ -561,11 +577,11 @@ fn mistakes_in_commands_and_lists_are_warned_of() {
         "m:3:9: warning: > is an ordinary argument here: only type = shell runs a shell",
     );
     watch_says(
-        "exclude_filter = /a\n  rec = yes",
-        "m:10:3: warning: this is an item of \"exclude_filter\": keys and sections are not indented",
+        "exclude_glob = a\n  rec = yes",
+        "m:10:3: warning: this is an item of \"exclude_glob\": keys and sections are not indented",
     );
     watch_says(
-        "exclude_filter = /a\n  [watch v]",
+        "exclude_filter = /p/a\n  [watch v]",
         "m:10:3: warning: this is an item of \"exclude_filter\": keys and sections are not indented",
     );
 }
