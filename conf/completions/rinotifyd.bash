@@ -35,8 +35,8 @@ _rinotifyd() {
 --socket --json --version --help -s -v -h'
 		else
 			words='--config --debug --configtest --dry-run --explain --list --version --help
---pidfile --watch --recursive --event --delay --exclude --exec --install --uninstall --root
--c -d -t -n -e -l -v -h -w -r -E -D -X -x -i -u'
+--pidfile --watch --recursive --event --delay --single --exclude --exec --install --uninstall --root
+-c -d -t -n -e -l -v -h -w -r -E -D -1 -X -x -i -u'
 		fi
 		;;
 	esac

@@ -13,6 +13,7 @@ use super::expression;
 use super::fields::Fields;
 use super::filter::Filters;
 use super::globs::{self, Glob, Globs};
+use super::groups::{COMPLETE, GROUPS, Group, Triggers};
 use super::ini::{Text, words};
 use super::names::Names;
 use super::reader::Reader;
@@ -41,10 +42,9 @@ const FILTERS_MAX: usize = 10_000;
 
 /// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
 pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
-    let of = |kind: Kind| sections.iter().filter(move |fields| fields.section.kind == kind);
+    let of = |kind: Kind| of_kind(sections, kind);
     let names_of = |kind: Kind| Names::new(of(kind).map(|fields| fields.name.as_str()));
-    let (schedulers, event_maps) = (names_of(Kind::Scheduler), names_of(Kind::EventMap));
-    let names = Referable { schedulers, event_maps };
+    let names = Referable { schedulers: names_of(Kind::Scheduler), event_maps: names_of(Kind::EventMap) };
     let out = &mut reader.out;
     for kind in [Kind::Scheduler, Kind::Watch] {
         if let Some(beyond) = of(kind).nth(SECTIONS_MAX) {
@@ -55,11 +55,24 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
     let syslog = of(Kind::Syslog).map(|fields| syslog(fields, out)).collect();
-    let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
     let rules = Rules::new(of(Kind::Rule), reader);
-    let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
+    let schedulers: Vec<_> =
+        of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
+    let maps = of(Kind::EventMap).map(|fields| match fields.section.kind {
+        Kind::Job => job_map(fields, &names, &schedulers, &mut reader.out),
+        _ => event_map(fields, &names, &schedulers, &mut reader.out),
+    });
+    let mut event_maps: Vec<_> = maps.collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
     Config { daemon, log, syslog, schedulers, event_maps, watches }
+}
+
+/// The sections of a kind, in the order in which they are numbered. A job is a scheduler, an event map and a
+/// watch, and comes after those with sections of their own.
+pub fn of_kind(sections: &[Fields], kind: Kind) -> impl Iterator<Item = &Fields> + Clone {
+    let is_part = matches!(kind, Kind::Scheduler | Kind::EventMap | Kind::Watch);
+    let own = sections.iter().filter(move |fields| fields.section.kind == kind);
+    own.chain(sections.iter().filter(move |fields| is_part && fields.section.kind == Kind::Job))
 }
 
 /// Names that can be referred to; the place of each is its index in [`Config`].
@@ -156,18 +169,21 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
     }
     let run = run(fields, reader);
     let out = &mut reader.out;
-    let item = fields.items("cmd").first()?;
-    for bad in command::misspelled_placeholders(&item.bytes) {
-        out.warning(item.span.part(bad.range), bad.message);
+    let items = fields.items("cmd");
+    let item = items.first()?;
+    for item in items {
+        for bad in command::misspelled_placeholders(&item.bytes) {
+            out.warning(item.span.part(bad.range), bad.message);
+        }
+    }
+    if kind == "shell" {
+        return Some(Action::Shell { cmd: script(items, out), run });
+    }
+    if let Some(second) = items.get(1) {
+        let message = "\"cmd\" has several lines only with type = shell; a key is not indented";
+        out.error(second.span, message);
     }
     match kind {
-        "shell" => {
-            let (cmd, remarks) = Script::parse(&item.bytes);
-            for remark in remarks {
-                out.remark(item.span, remark);
-            }
-            Some(Action::Shell { cmd, run })
-        }
         "exec" => {
             if let Some(bad) = command::shell_operator(&item.bytes) {
                 out.warning(item.span.part(bad.range), bad.message);
@@ -180,6 +196,25 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
         "worker" => worker(fields, item, run, out).map(Action::Worker),
         _ => None,
     }
+}
+
+/// The lines of a command, as one command of the shell.
+fn script(lines: &[Text], out: &mut Diagnostics) -> Script {
+    let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+    let (script, remarks) = Script::parse(&text);
+    for mut remark in remarks {
+        let mut start = 0;
+        for line in lines {
+            let end = start + line.bytes.len();
+            if remark.range.start <= end {
+                remark.range = remark.range.start - start..remark.range.end - start;
+                out.remark(line.span, remark);
+                break;
+            }
+            start = end + 1;
+        }
+    }
+    script
 }
 
 /// The command has the words of an exec command. It has no placeholders, because the program starts before
@@ -249,12 +284,88 @@ fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
     report(either, found, out)
 }
 
-fn event_map(fields: &Fields, names: &Referable<'_>, out: &mut Diagnostics) -> EventMap {
+fn event_map(
+    fields: &Fields,
+    names: &Referable<'_>,
+    schedulers: &[Scheduler],
+    out: &mut Diagnostics,
+) -> EventMap {
     let default = triggers(fields, "default_sched", names, out);
+    let mut groups = Triggers::default();
+    for group in &GROUPS {
+        for scheduler in group_schedulers(fields, group.name, names, out) {
+            groups.add(group, scheduler, is_for_all_paths(schedulers, scheduler));
+        }
+    }
     let triggers = EventKind::ALL.map(|kind| {
-        if fields.has(kind.name()) { triggers(fields, kind.name(), names, out) } else { default.clone() }
+        let own = fields.has(kind.name()).then(|| triggers(fields, kind.name(), names, out));
+        groups.with(kind, own).unwrap_or_else(|| default.clone())
     });
     EventMap { name: fields.name.clone(), triggers }
+}
+
+/// The schedulers of a group; `none` and nothing at all are an empty list.
+fn group_schedulers(fields: &Fields, key: &str, names: &Referable<'_>, out: &mut Diagnostics) -> Vec<usize> {
+    let triggers = triggers(fields, key, names, out);
+    if triggers.iter().any(|trigger| matches!(trigger, Trigger::Cancel(_))) {
+        let message =
+            format!("\"{key}\" takes schedulers only, and says itself which events cancel their tasks");
+        out.error(fields.place(key), message);
+    }
+    triggers.into_iter().map(Trigger::scheduler).collect()
+}
+
+/// Whether a scheduler has one task for all paths. One that has an error is not there.
+fn is_for_all_paths(schedulers: &[Scheduler], index: usize) -> bool {
+    schedulers.get(index).is_some_and(|scheduler| scheduler.singlejob)
+}
+
+/// The event map of a job: what `on` says.
+fn job_map(
+    fields: &Fields,
+    names: &Referable<'_>,
+    schedulers: &[Scheduler],
+    out: &mut Diagnostics,
+) -> EventMap {
+    let own = names.schedulers.find(fields.name.as_bytes(), "scheduler").unwrap_or_default();
+    let mut on = Triggers::default();
+    let mut seen = HashSet::new();
+    let words: Vec<_> = fields.items("on").iter().flat_map(words).collect();
+    for word in &words {
+        if !seen.insert(&word.bytes) {
+            out.error(word.span, format!("{} stands here twice", quoted(&word.bytes)));
+        }
+        match report(word, event_or_group(&word.bytes), out) {
+            Some(Events::One(kind)) => on.schedule(kind, own),
+            Some(Events::Group(group)) => on.add(&group, own, is_for_all_paths(schedulers, own)),
+            None => {}
+        }
+    }
+    if words.is_empty() {
+        on.add(&COMPLETE, own, is_for_all_paths(schedulers, own));
+    }
+    let triggers = EventKind::ALL.map(|kind| on.with(kind, None).unwrap_or_default());
+    EventMap { name: fields.name.clone(), triggers }
+}
+
+/// A word of `on`.
+#[derive(Debug)]
+pub enum Events {
+    /// One event.
+    One(EventKind),
+    /// Several.
+    Group(Group),
+}
+
+/// Reads an event or a group of events.
+pub fn event_or_group(text: &[u8]) -> Result<Events, Bad> {
+    let event = || str::from_utf8(text).ok().and_then(EventKind::from_name).map(Events::One);
+    let found = Group::find(text).map(Events::Group).or_else(event);
+    found.ok_or_else(|| {
+        let groups = GROUPS.iter().map(|group| group.name);
+        let hint = suggest::hint(text, EventKind::ALL.map(EventKind::name).into_iter().chain(groups));
+        Bad::whole(text, format!("unknown event {}{hint}", quoted(text)))
+    })
 }
 
 /// Reads the schedulers of one event, several in a line or over several lines. `none`, or nothing
@@ -350,6 +461,14 @@ fn watch(
 /// The shell patterns of a key.
 fn globs(fields: &Fields, key: &str, roots: &[Vec<u8>], out: &mut Diagnostics) -> Globs {
     let items = fields.items(key);
+    if !fields.has(key) {
+        // A job leaves out hidden names, unless it says what it leaves out.
+        let default =
+            fields.section.key(key.as_bytes()).map(|key| key.default).filter(|text| !text.is_empty());
+        let default: Vec<Glob> =
+            default.into_iter().filter_map(|text| Glob::parse(text.as_bytes()).ok()).collect();
+        return Globs::new(&default).unwrap_or_default();
+    }
     if let Some(beyond) = items.get(FILTERS_MAX) {
         out.error(beyond.span, format!("there are more than {FILTERS_MAX} patterns"));
         return Globs::default();
@@ -408,6 +527,9 @@ fn watch_map(
     event_maps: &mut Vec<EventMap>,
     out: &mut Diagnostics,
 ) -> usize {
+    if fields.section.kind == Kind::Job {
+        return names.event_maps.find(fields.name.as_bytes(), "event map").unwrap_or_default();
+    }
     match (fields.items("event_map").is_empty(), fields.items("default_sched").is_empty()) {
         (true, true) => {
             out.error(fields.header, format!("{} needs event_map or default_sched", fields.title()));

@@ -150,6 +150,22 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
     found
 }
 
+/// Programs that do nothing with a path but write it.
+const WRITERS: [&[u8]; 4] = [b"echo", b"printf", b"logger", b"true"];
+
+/// Whether a command may read the file that it is started for: it gets its path, and does not only print it.
+pub fn may_read(text: &[u8]) -> bool {
+    let mut words = text.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+    let only_writes = words.next().is_none_or(|word| WRITERS.contains(&word));
+    let is_path = |at: usize| {
+        let name = Value::at(&text[at..]).map(|(_, len)| &text[at..at + len]);
+        name.is_some_and(|name| {
+            !name.starts_with(b"{mask") && !name.starts_with(b"{task") && !name.starts_with(b"{is_")
+        })
+    };
+    !only_writes && (0..text.len()).any(is_path)
+}
+
 /// Placeholders in a command that is started before there is a task.
 pub fn placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
@@ -236,6 +252,18 @@ mod tests {
         refuse("a \\", "a backslash at the end escapes nothing", "\\");
         refuse(" ", "the command is empty", " ");
         refuse("'' a", "the program's name is empty", "'' a");
+    }
+
+    #[test]
+    fn a_command_that_gets_a_path_may_read_the_file() {
+        let check = |text: &str, expected| assert_eq!(may_read(text.as_bytes()), expected, "{text}");
+        check("wc -c {pathname}", true);
+        check("  a {dirname}/{filename@Q}", true);
+        check("", false);
+        check("make all", false);
+        check("echo {pathname}", false);
+        check("logger {pathname} {maskname}", false);
+        check("a {maskname} {task_id} {is_dir}", false);
     }
 
     #[test]

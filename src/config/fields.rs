@@ -66,7 +66,23 @@ pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
     for fields in &all {
         fields.check_required(out);
     }
+    check_jobs(&all, out);
     all
+}
+
+/// A job is a watch, an event map and a scheduler: none of them may have its name.
+fn check_jobs(all: &[Fields], out: &mut Diagnostics) {
+    let jobs = all.iter().filter(|fields| fields.section.kind == Kind::Job);
+    let jobs: HashMap<&str, &Fields> = jobs.map(|job| (job.name.as_str(), job)).collect();
+    for fields in all {
+        let is_part = matches!(fields.section.kind, Kind::Watch | Kind::EventMap | Kind::Scheduler);
+        if let Some(job) = jobs.get(fields.name.as_str()).filter(|_| is_part) {
+            let place = out.locate(job.header.into());
+            let word = fields.section.word.replace('_', " ");
+            let message = format!("duplicate {word} {}: {} at {place} is one too", fields.name, job.title());
+            out.error(fields.header, message);
+        }
+    }
 }
 
 impl Fields {
@@ -120,7 +136,9 @@ impl Fields {
             return;
         }
         let items = entry.values.clone();
+        // The command of a shell may have several lines; of others, `build` refuses them.
         if !key.list
+            && !matches!(key.value, Value::Command)
             && let Some(second) = items.get(1)
         {
             let message = format!(
@@ -135,12 +153,15 @@ impl Fields {
 
     /// Warns of an item that looks like a key or a section. If the item is not valid, an error follows.
     fn warn_of_indented_keys(&self, key: &Key, items: &[Text], out: &mut Diagnostics) {
-        if !key.list || matches!(key.value, Value::Assignment) {
+        let is_command = matches!(key.value, Value::Command);
+        if !key.list && !is_command || matches!(key.value, Value::Assignment) {
             return;
         }
-        for item in items {
+        for item in items.iter().skip(usize::from(is_command)) {
             let before_equals = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+            // No blank stands before the `=` of an assignment in a shell.
             let is_key = before_equals.len() < item.bytes.len()
+                && (!is_command || before_equals.ends_with(b" "))
                 && self.section.key(before_equals.trim_ascii()).is_some();
             let word =
                 item.bytes.strip_prefix(b"[").and_then(|rest| rest.split(|byte| b" ]".contains(byte)).next());
@@ -173,8 +194,10 @@ impl Fields {
 
     fn check_required(&self, out: &mut Diagnostics) {
         let chooser = if self.section.kind == Kind::Rule { "action" } else { "type" };
-        let of_type =
-            self.field(chooser).and_then(|field| field.items.first()).map(|item| item.bytes.as_slice());
+        let default = self.section.key(chooser.as_bytes()).map(|key| key.default.as_bytes());
+        let default = default.filter(|default| !default.is_empty());
+        let of_type = self.field(chooser).and_then(|field| field.items.first());
+        let of_type = of_type.map(|item| item.bytes.as_slice()).or(default);
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
         // No key belongs to a type that does not exist.
@@ -352,6 +375,8 @@ mod tests {
                     Value::Number { min, max } => value::number(text, min, max).is_ok(),
                     Value::Choice(choices) => choices.iter().any(|choice| choice.word == key.default),
                     Value::Name => value::name(text).is_ok(),
+                    Value::Glob => crate::config::globs::Glob::parse(text).is_ok(),
+                    Value::Events => crate::config::groups::Group::find(text).is_some(),
                     Value::Path | Value::Address => value::absolute_path(text).is_ok(),
                     _ => false,
                 };

@@ -4,7 +4,7 @@
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
 //! values), `filter` and `globs` (what a watch leaves out), `unmatchable` (filters without effect), `names` (what sections refer to), `trust` and
-//! `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
+//! `reader` (files), `groups` (of events), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
 //! `load` (calls all of them in order), `inline` (a configuration from options, without a file).
 //!
 //! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
@@ -18,6 +18,7 @@ mod expression;
 mod fields;
 pub mod filter;
 pub mod globs;
+pub mod groups;
 pub mod host;
 pub mod ini;
 pub mod inline;
@@ -375,6 +376,16 @@ pub enum Trigger {
     Schedule(usize),
     /// Remove a waiting task.
     Cancel(usize),
+}
+
+impl Trigger {
+    /// The scheduler that it is about.
+    #[must_use]
+    pub const fn scheduler(self) -> usize {
+        match self {
+            Self::Schedule(scheduler) | Self::Cancel(scheduler) => scheduler,
+        }
+    }
 }
 
 /// `[watch NAME]`.

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
+use super::build::of_kind as of;
+use super::command;
 use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
 use super::ini::words;
 use super::names::Names;
 use super::schema::Kind;
-use super::{Config, EventMap, Trigger};
+use super::{Action, Config, EventMap, Trigger};
+use crate::event::EventKind;
 use crate::types::seconds;
 
 /// Warns of sections without effect. `sections` are those the configuration was built from.
@@ -20,13 +23,10 @@ pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     unknown_log_names(config, sections, out);
     short_shutdown(config, sections, out);
     idle_instances(config, sections, out);
+    own_events(config, sections, out);
     if config.watches.is_empty() {
-        out.warning(Place::File(0), "there is no [watch NAME]: nothing is watched");
+        out.warning(Place::File(0), "there is no [watch NAME] and no [job NAME]: nothing is watched");
     }
-}
-
-fn of(sections: &[Fields], kind: Kind) -> impl Iterator<Item = &Fields> {
-    sections.iter().filter(move |fields| fields.section.kind == kind)
 }
 
 /// The schedulers that a map starts.
@@ -114,6 +114,46 @@ fn idle_instances(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
             let message =
                 format!("only {max} of the {instances} instances can have a task, because max_jobs = {max}");
             out.warning(fields.place("instances"), message);
+        }
+    }
+}
+
+/// The events that a command causes by reading its file.
+const BY_READING: [EventKind; 3] = [EventKind::Open, EventKind::Access, EventKind::CloseNowrite];
+
+/// `default_sched` starts a command for the events that the command causes by reading.
+fn own_events(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let reads: Vec<bool> = of(sections, Kind::Scheduler)
+        .zip(&config.schedulers)
+        .map(|(fields, scheduler)| {
+            let runs = matches!(scheduler.action, Action::Shell { .. } | Action::Exec { .. });
+            runs && fields.items("cmd").iter().any(|line| command::may_read(&line.bytes))
+        })
+        .collect();
+    let of_maps = of(sections, Kind::EventMap).zip(&config.event_maps);
+    let maps = config.watches.iter().filter_map(|watch| config.event_maps.get(watch.event_map));
+    let of_watches = of(sections, Kind::Watch).zip(maps);
+    for (fields, map) in of_maps.chain(of_watches) {
+        if fields.section.kind == Kind::Job || fields.items("default_sched").is_empty() {
+            continue;
+        }
+        let by_default = |kind: &EventKind| fields.section.kind == Kind::Watch || !fields.has(kind.name());
+        let kinds: Vec<EventKind> = BY_READING.into_iter().filter(by_default).collect();
+        let started = kinds.iter().flat_map(|kind| map.triggers(*kind)).find_map(|trigger| match trigger {
+            Trigger::Schedule(index) if reads.get(*index) == Some(&true) => config.schedulers.get(*index),
+            _ => None,
+        });
+        if let Some(scheduler) = started {
+            let (last, others) = kinds.split_last().map_or(("", &[][..]), |(last, rest)| (last.name(), rest));
+            let others: Vec<_> = others.iter().map(|kind| kind.name()).collect();
+            let names =
+                if others.is_empty() { last.to_owned() } else { format!("{} and {last}", others.join(", ")) };
+            let message = format!(
+                "default_sched also means {}, which the command of scheduler {} causes when it reads a file: \
+                 write an event map with the events that you need, such as complete = {1}",
+                names, scheduler.name
+            );
+            out.warning(fields.place("default_sched"), message);
         }
     }
 }

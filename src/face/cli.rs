@@ -70,8 +70,15 @@ pub static FLAGS: &[Flag] = &[
     flag("", "pidfile", "FILE", Role::Running, "write the process id to this file"),
     flag("w", "watch", "PATH", Role::Inline, "watch this path; no configuration file is read"),
     flag("r", "recursive", "", Role::InlineOnce, "with -w: watch the directories below too"),
-    flag("E", "event", "EVENT", Role::Inline, "with -w: this event, not IN_CLOSE_WRITE and IN_MOVED_TO"),
+    flag(
+        "E",
+        "event",
+        "EVENT",
+        Role::Inline,
+        "with -w: this event, or complete (the default), changed, gone",
+    ),
     flag("D", "delay", "DURATION", Role::InlineOnce, "with -w: wait until the file has been quiet this long"),
+    flag("1", "single", "", Role::InlineOnce, "with -w: one task for all paths"),
     flag("X", "exclude", "GLOB", Role::Inline, "with -w: leave out what this shell pattern matches"),
     flag(
         "x",
@@ -246,6 +253,7 @@ fn setup(given: &Given) -> Result<Setup, UsageError> {
         recursive: given.has("recursive"),
         events: given.values("event"),
         delay: given.value("delay"),
+        single: given.has("single"),
         exclude: given.values("exclude"),
         command,
     }))
@@ -381,8 +389,8 @@ fn to_bytes(text: &str) -> Vec<u8> {
 pub fn help() -> String {
     let mut text = String::from(
         "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
-         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] [-X GLOB]\n                 \
-         -x COMMAND\n       \
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] [-1]\n                 \
+         [-X GLOB] -x COMMAND\n       \
          rinotifyd -i | -u [--root DIR]\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
@@ -466,11 +474,12 @@ mod tests {
             recursive: true,
             events: vec![b"IN_CREATE".to_vec(), b"IN_DELETE".to_vec()],
             delay: Some(b"5s".to_vec()),
+            single: true,
             exclude: vec![b"*.tmp".to_vec(), b".*".to_vec()],
             command: b"id".to_vec(),
         };
         check(
-            "-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -X *.tmp --exclude .* -x id",
+            "-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -1 -X *.tmp --exclude .* -x id",
             setup(full),
         );
         check("-t -w /a -x id", Command::Test { setup: Setup::Inline(inline()), debug: false });

@@ -239,3 +239,25 @@ fn the_pattern_that_decides_is_named() {
         "watch w does not leave it out: no exclude_glob matches, include_glob allows it"
     );
 }
+
+#[test]
+fn a_job_is_explained_by_its_name() {
+    let scratch = Scratch::new();
+    let file = scratch.config("[job scans]\npath = @/in\ncmd = cat {pathname}\ndelay = 2\n");
+    let explain = |event: &str| {
+        let event = scratch.expand(event);
+        let output = rinotifyd().arg("-c").arg(&file).arg("-e").arg(event).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace(&scratch.expand("@/"), "@/")
+    };
+    assert_eq!(
+        explain("IN_CLOSE_WRITE:@/in/a"),
+        "IN_CLOSE_WRITE of the file \"@/in/a\"\n\
+         watch scans covers it with path \"@/in\": it is in it\n\
+         event map scans: IN_CLOSE_WRITE = scans\n\
+         watch scans does not leave it out: no exclude_glob matches\n\
+         scheduler scans: a task is scheduled, with a delay of 2 s\n\
+         scheduler scans runs its task\n    command: /bin/sh -c cat '@/in/a'\n"
+    );
+    assert!(explain("IN_DELETE:@/in/a").contains("event map scans: IN_DELETE = cancel:scans\n"));
+    assert!(explain("IN_CLOSE_WRITE:@/in/.a").contains("watch scans leaves it out: exclude_glob .*\n"));
+}

@@ -10,7 +10,7 @@ use rinotifyd::config::trust::Part;
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
-use crate::manuals::{page, subsection};
+use crate::manuals::{own_keys, page, subsection};
 use crate::repository::{enforce, texts};
 
 /// The literal blocks of a page in mdoc, and the fenced ones of Markdown.
@@ -126,9 +126,13 @@ fn shown_keys(page: &str) -> String {
             Kind::Scheduler => &[(" convert", "exec"), (" archive", "files"), (" jobs", "worker")],
             Kind::Rule => &[(" to_move", "move"), (" to_delete", "delete")],
             Kind::Watch => &[(" in", "")],
+            Kind::Job => &[(" photos", "shell")],
         };
         for (name, variant) in variants {
             config.push_str(&format!("[{}{name}]\n", section.word));
+            if section.kind == Kind::Job {
+                config.push_str("path = /\ncmd = true\n");
+            }
             config.push_str(&shown_lines(page, section, variant));
         }
     }
@@ -163,7 +167,7 @@ fn every_key_is_shown_with_a_value_that_it_takes() {
     load(Path::new("shown"), &Shown(&config)).unwrap_or_else(|errors| panic!("{errors}"));
     for section in SECTIONS.iter().filter(|section| section.built && section.kind != Kind::EventMap) {
         let text = unescape(subsection(&page, section.word).unwrap());
-        for key in section.keys.iter().filter(|key| key.built) {
+        for key in own_keys(section).filter(|key| key.built) {
             let start = format!(".Dl {} = ", key.name);
             assert!(text.lines().any(|line| line.starts_with(&start)), "{} in [{}]", key.name, section.word);
         }

@@ -17,6 +17,7 @@ use crate::record::Level;
 use crate::types::Identity;
 
 mod files;
+mod jobs;
 mod ownership;
 mod rules;
 mod watches;
@@ -180,7 +181,7 @@ fn every_key_is_taken_over() {
         "[daemon]\nshutdown_timeout = 1m\nmax_jobs = 8\nlogname = d\n\
          [log]\nlevel = warning\n[log L]\nlevel = debug\n[syslog]\n\
          [syslog L]\naddress = tcp:h:1\nlevel = debug\nfacility = local1\n\
-         [scheduler s]\ntype = exec\ncmd = a 'b c' {pathname}\nfiles = no\ndirs = yes\ndelay = 1.5\n\
+         [scheduler s]\ntype = exec\ncmd = echo 'b c' {pathname}\nfiles = no\ndirs = yes\ndelay = 1.5\n\
          max_delay = 9\nsinglejob = yes\nmax_jobs = 2\nwhile_running = skip\ntimeout = 1h\nlogname = L\n\
          user = ann\ngroup = staff\ncwd = /tmp\numask = 027\nenv = A=1\n  B=2 3\nenv = C=\nnice = -5\n\
          output = null\n\
@@ -329,7 +330,9 @@ fn every_key_is_read() {
             let name = if section.naming == Naming::Never { "" } else { " x" };
             let is_read = |variant: &&str| {
                 let chooser = match section.kind {
-                    Kind::Scheduler if key.name != "type" => format!("type = {variant}\ncmd = /bin/true\n"),
+                    Kind::Scheduler | Kind::Job if key.name != "type" => {
+                        format!("type = {variant}\ncmd = /bin/true\n")
+                    }
                     Kind::Rule if key.name != "action" => format!("action = {variant}\nsrc_re = /(.)\n"),
                     _ => String::new(),
                 };
@@ -512,7 +515,7 @@ m:7:13: error: there is no event map \"x\"
 #[test]
 fn everything_that_leads_nowhere_is_warned_of() {
     let rest = format!("{SCHEDULER}{MAP}{WATCH}");
-    says("", "m: warning: there is no [watch NAME]: nothing is watched");
+    says("", "m: warning: there is no [watch NAME] and no [job NAME]: nothing is watched");
     says(
         format!("{rest}[scheduler t]\ntype = shell\ncmd = id\n"),
         "m:9:1: warning: nothing starts scheduler t",
@@ -615,7 +618,7 @@ fn values_that_are_no_text_arrive_unchanged() {
 fn every_shipped_file_loads() {
     says(
         include_str!("../../../conf/rinotifyd.conf"),
-        "m: warning: there is no [watch NAME]: nothing is watched",
+        "m: warning: there is no [watch NAME] and no [job NAME]: nothing is watched",
     );
     says(include_str!("../../../conf/examples/all-events.conf"), "");
     says(include_str!("../../../conf/examples/shell-command.conf"), "");
