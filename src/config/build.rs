@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::command;
 use super::diagnostics::{Bad, Diagnostics, quoted};
+use super::events;
 use super::expression;
 use super::fields::Fields;
 use super::filter::Filters;
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
+use crate::quote::plain;
 use crate::record::{Level, LogLevels, LogName};
 use crate::script::Script;
 use crate::template::{Template, is_task_variable};
@@ -362,8 +364,7 @@ pub fn event_or_group(text: &[u8]) -> Result<Events, Bad> {
     let event = || str::from_utf8(text).ok().and_then(EventKind::from_name).map(Events::One);
     let found = Group::find(text).map(Events::Group).or_else(event);
     found.ok_or_else(|| {
-        let groups = GROUPS.iter().map(|group| group.name);
-        let hint = suggest::hint(text, EventKind::ALL.map(EventKind::name).into_iter().chain(groups));
+        let hint = events::hint(text, "blanks separate events");
         Bad::whole(text, format!("unknown event {}{hint}", quoted(text)))
     })
 }
@@ -401,7 +402,10 @@ fn trigger(text: &[u8], names: &Referable<'_>) -> Result<Trigger, Bad> {
         })
     };
     match text.iter().position(|&byte| byte == b':') {
-        None => resolve_behind(0).map(Trigger::Schedule),
+        None => resolve_behind(0).map(Trigger::Schedule).map_err(|bad| match cancelled(text) {
+            Some(name) => Bad::whole(text, format!("{}, did you mean cancel:{}?", bad.message, plain(name))),
+            None => bad,
+        }),
         Some(6) if text.starts_with(b"cancel") => resolve_behind(7).map(Trigger::Cancel),
         Some(colon) => {
             let hint = suggest::hint(&text[..colon], ["cancel"]);
@@ -411,6 +415,12 @@ fn trigger(text: &[u8], names: &Referable<'_>) -> Result<Trigger, Bad> {
             })
         }
     }
+}
+
+/// The scheduler in `Cancel(NAME)`, as pyinotifyd writes it.
+fn cancelled(text: &[u8]) -> Option<&[u8]> {
+    let (word, rest) = text.split_at_checked(b"cancel(".len())?;
+    if word.eq_ignore_ascii_case(b"cancel(") { rest.strip_suffix(b")") } else { None }
 }
 
 fn watch(
@@ -427,7 +437,16 @@ fn watch(
     let paths = fields.list("path", out, parse_path);
     for (item, path) in fields.items("path").iter().zip(&paths).take(SECTIONS_MAX) {
         // After an error they are no pairs, and no warning counts.
-        if path.is_wild() && !out.has_errors() && !host.has_match(path) {
+        if out.has_errors() {
+            break;
+        }
+        let is_there = if path.is_wild() { host.has_match(path) } else { host.exists(&path.text) };
+        if is_there {
+            continue;
+        }
+        if let Some(why) = value::odd_path(&item.bytes) {
+            out.warning(item.span, why);
+        } else if path.is_wild() {
             out.warning(item.span, "nothing matches this pattern yet: the watch waits for it");
         }
     }

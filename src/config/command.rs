@@ -150,6 +150,24 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
     found
 }
 
+/// Words at the start of a command that the shell itself knows (POSIX.1-2017, 2.4 and 2.14, and `sh(1)`).
+const SHELL_WORDS: [&str; 47] = [
+    "alias", "bg", "break", "case", "cd", "command", "continue", "echo", "eval", "exec", "exit", "export",
+    "false", "fc", "fg", "for", "function", "getopts", "hash", "if", "jobs", "kill", "local", "printf",
+    "pwd", "read", "readonly", "return", "set", "shift", "test", "time", "times", "trap", "true", "type",
+    "ulimit", "umask", "unalias", "unset", "until", "wait", "while", "let", "source", "select", "declare",
+];
+
+/// The program that a shell command begins with, if it can be told without reading the command as sh does.
+pub fn plain_program(text: &[u8]) -> Option<Vec<u8>> {
+    let word = text.split(|byte| b" \t;&|".contains(byte)).next().filter(|word| !word.is_empty())?;
+    let is_plain = word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.+-/".contains(byte));
+    let is_known = SHELL_WORDS.iter().any(|known| known.as_bytes() == word) || word == b".";
+    // A function is defined at the start.
+    let is_function = text[word.len()..].trim_ascii_start().starts_with(b"(");
+    (is_plain && !is_known && !is_function).then(|| word.to_vec())
+}
+
 /// Programs that do nothing with a path but write it.
 const WRITERS: [&[u8]; 4] = [b"echo", b"printf", b"logger", b"true"];
 
@@ -252,6 +270,34 @@ mod tests {
         refuse("a \\", "a backslash at the end escapes nothing", "\\");
         refuse(" ", "the command is empty", " ");
         refuse("'' a", "the program's name is empty", "'' a");
+    }
+
+    #[test]
+    fn the_program_of_a_shell_command() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(plain_program(text.as_bytes()).as_deref(), expected.map(str::as_bytes), "{text}");
+        };
+        check("wc -c {pathname}", Some("wc"));
+        check("/opt/a.sh; b", Some("/opt/a.sh"));
+        check("a|b", Some("a"));
+        for text in [
+            "",
+            "if a; then b; fi",
+            "x=1",
+            "$HOME/a",
+            "'a b' c",
+            "(a)",
+            "f() { a; }",
+            "f () { a; }",
+            "! a",
+            "{ a; }",
+            "> b",
+            ". a",
+            "[ a ]",
+            "{pathname}",
+        ] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -10,11 +10,24 @@
 use std::collections::HashMap;
 
 use super::diagnostics::{Bad, Diagnostics, Span, quoted};
+use super::events;
+use super::groups::Group;
 use super::ini::{self, Text};
 use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
+use super::suggest;
 use super::value::{self, report};
+use crate::event::EventKind;
 use crate::quote::plain;
 use crate::types::Millis;
+
+/// What other programs call a key.
+const SPELLINGS: [(&str, &str); 5] = [
+    ("exclude", "exclude_glob"),
+    ("include", "include_glob"),
+    ("recursive", "rec"),
+    ("command", "cmd"),
+    ("exec", "cmd"),
+];
 
 /// One section that the schema knows.
 #[derive(Debug)]
@@ -127,7 +140,7 @@ impl Fields {
     fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
         let (word, at) = (&entry.key.bytes, entry.key.span);
         let Some(key) = self.section.key(word) else {
-            let hint = out.hint(word, self.section.keys.iter().map(|key| key.name));
+            let hint = if out.is_full() { String::new() } else { self.meant(word) };
             out.error(at, format!("unknown key {} in [{}]{hint}", quoted(word), self.section.word));
             return;
         };
@@ -149,6 +162,41 @@ impl Fields {
         }
         self.warn_of_indented_keys(key, &items, out);
         self.add(Field { key, at, items }, out);
+    }
+
+    /// What was meant by an unknown key: a key of another section, or one with a similar name.
+    fn meant(&self, word: &[u8]) -> String {
+        let kind = self.section.kind;
+        let is = |names: &[&str]| names.iter().any(|name| name.as_bytes() == word);
+        if kind == Kind::Job && is(&["event_map", "default_sched"]) {
+            return ": \"on\" says which events start a job".to_owned();
+        }
+        if kind == Kind::EventMap {
+            return events::hint(word, "write a line for each event");
+        }
+        let name = String::from_utf8_lossy(word);
+        if Group::find(word).is_some() || EventKind::from_name(&name).is_some() {
+            return match kind {
+                Kind::Job => format!(": write on = {name}"),
+                _ => ": events are keys of [event_map NAME]".to_owned(),
+            };
+        }
+        let meant = SPELLINGS.iter().find(|(known, _)| known.as_bytes() == word).map(|(_, meant)| *meant);
+        if let Some(meant) = meant.filter(|meant| self.section.key(meant.as_bytes()).is_some()) {
+            return format!(", did you mean {meant}?");
+        }
+        let others = SECTIONS.iter().filter(|section| section.built && section.kind != Kind::Job);
+        let others = others.filter(|section| section.key(word).is_some_and(|key| key.built));
+        let others: Vec<_> = others
+            .map(|section| match section.naming {
+                Naming::Always => format!("[{} NAME]", section.word),
+                Naming::Never | Naming::Optional => format!("[{}]", section.word),
+            })
+            .collect();
+        if !others.is_empty() {
+            return format!(": it is a key of {}", others.join(" and "));
+        }
+        suggest::hint(word, self.section.keys.iter().map(|key| key.name))
     }
 
     /// Warns of an item that looks like a key or a section. If the item is not valid, an error follows.

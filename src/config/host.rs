@@ -31,6 +31,9 @@ pub trait Host {
     /// Whether anything is there that a watch path with wildcards means.
     fn has_match(&self, pattern: &PathPattern) -> bool;
 
+    /// Whether a program can be found: at its path, or in PATH if its name has no slash.
+    fn finds_program(&self, name: &[u8]) -> bool;
+
     /// A user by name or number. Without `group` the primary group is the user's own.
     ///
     /// # Errors

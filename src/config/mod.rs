@@ -4,7 +4,7 @@
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
 //! values), `filter` and `globs` (what a watch leaves out), `unmatchable` (filters without effect), `names` (what sections refer to), `trust` and
-//! `reader` (files), `groups` (of events), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
+//! `reader` (files), `groups` and `events` (of inotify), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
 //! `load` (calls all of them in order), `inline` (a configuration from options, without a file).
 //!
 //! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
@@ -14,6 +14,7 @@
 mod build;
 mod command;
 pub mod diagnostics;
+pub mod events;
 mod expression;
 mod fields;
 pub mod filter;

@@ -124,6 +124,9 @@ impl<'a> Reader<'a> {
         match self.host.list(base, &pattern) {
             Ok(mut paths) => {
                 paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(b".conf"));
+                if paths.is_empty() && !literal {
+                    self.out.warning(item.span, "no file matches, so this includes nothing");
+                }
                 paths
             }
             Err(error) => {

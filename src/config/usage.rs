@@ -6,15 +6,16 @@ use super::build::of_kind as of;
 use super::command;
 use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
+use super::host::Host;
 use super::ini::words;
 use super::names::Names;
 use super::schema::Kind;
-use super::{Action, Config, EventMap, Trigger};
+use super::{Action, Config, EventMap, Run, Scheduler, Trigger};
 use crate::event::EventKind;
-use crate::types::seconds;
+use crate::types::duration;
 
 /// Warns of sections without effect. `sections` are those the configuration was built from.
-pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+pub fn check(config: &Config, sections: &[Fields], host: &dyn Host, out: &mut Diagnostics) {
     unused_schedulers(config, sections, out);
     unused_event_maps(config, sections, out);
     unused_rules(sections, out);
@@ -24,6 +25,12 @@ pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     short_shutdown(config, sections, out);
     idle_instances(config, sections, out);
     own_events(config, sections, out);
+    one_sided_watches(config, sections, out);
+    for (fields, scheduler) in of(sections, Kind::Scheduler).zip(&config.schedulers) {
+        if let Some(run) = scheduler.action.run() {
+            missing_program(fields, scheduler, run, host, out);
+        }
+    }
     if config.watches.is_empty() {
         out.warning(Place::File(0), "there is no [watch NAME] and no [job NAME]: nothing is watched");
     }
@@ -118,6 +125,48 @@ fn idle_instances(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     }
 }
 
+/// With `rec` and without `auto_add`, new directories are not watched, which few expect.
+fn one_sided_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (fields, watch) in of(sections, Kind::Watch).zip(&config.watches) {
+        if watch.rec && !watch.auto_add && !fields.has("auto_add") {
+            let message = "rec without auto_add: directories that appear later are not watched; write \
+                           auto_add = yes, or auto_add = no if that is meant";
+            out.warning(fields.place("rec"), message);
+        }
+    }
+}
+
+/// A program or a working directory that is not there.
+fn missing_program(
+    fields: &Fields,
+    scheduler: &Scheduler,
+    run: &Run,
+    host: &dyn Host,
+    out: &mut Diagnostics,
+) {
+    if let (Some(cwd), Some(item)) = (&run.cwd, fields.items("cwd").first())
+        && !host.exists(cwd)
+    {
+        out.warning(item.span, "this directory is not there");
+    }
+    let program = match &scheduler.action {
+        Action::Exec { words, .. } => words.first().and_then(|word| word.literal()).map(<[u8]>::to_vec),
+        Action::Worker(worker) => worker.words.first().map(|word| word.to_bytes().to_vec()),
+        Action::Shell { .. } => {
+            fields.items("cmd").first().and_then(|line| command::plain_program(&line.bytes))
+        }
+        Action::Files { .. } => None,
+    };
+    // With a PATH of its own, the place is for the command to know.
+    let has_path = run.env.iter().any(|(name, _)| name == b"PATH");
+    if let (Some(program), Some(item), false) = (program, fields.items("cmd").first(), has_path)
+        && !host.finds_program(&program)
+    {
+        let place = if program.contains(&b'/') { "is not there" } else { "is not in PATH" };
+        out.warning(item.span, format!("the program {} {place}", quoted(&program)));
+    }
+}
+
 /// The events that a command causes by reading its file.
 const BY_READING: [EventKind; 3] = [EventKind::Open, EventKind::Access, EventKind::CloseNowrite];
 
@@ -166,10 +215,10 @@ fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     if longest.delay_ms > limit_ms {
         let message = format!(
             "tasks of scheduler {} that wait at shutdown are cancelled: \
-             its delay ({} s) is longer than shutdown_timeout ({} s)",
+             its delay ({}) is longer than shutdown_timeout ({})",
             longest.name,
-            seconds(longest.delay_ms),
-            seconds(limit_ms)
+            duration(longest.delay_ms),
+            duration(limit_ms)
         );
         out.warning(fields.place("delay"), message);
     }

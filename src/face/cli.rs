@@ -12,6 +12,7 @@ use getopts::{Fail, HasArg, Matches, Occur, Options};
 
 use super::explain::Asked;
 use crate::config::diagnostics::quoted;
+use crate::config::events;
 use crate::config::inline::Inline;
 use crate::config::suggest;
 use crate::event::EventKind;
@@ -224,7 +225,7 @@ fn asked(given: &Given) -> Result<Asked, UsageError> {
     };
     let (name, path) = (&text[..colon], text[colon + 1..].to_vec());
     let Some(kind) = str::from_utf8(name).ok().and_then(EventKind::from_name) else {
-        let hint = suggest::hint(name, EventKind::ALL.map(EventKind::name));
+        let hint = events::hint(name, "ask about one event");
         return usage(format!("unknown event {}{hint}", quoted(name)));
     };
     if path.is_empty() || path.contains(&0) {
@@ -504,7 +505,8 @@ mod tests {
         for text in ["IN_OPEN", "IN_OPEN:", "/a"] {
             refuse(&format!("-e {text}"), "-e needs EVENT:PATH");
         }
-        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\"");
+        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\": write IN_CLOSE_WRITE and IN_CLOSE_NOWRITE");
+        refuse("-e MODIFY:/a", "unknown event \"MODIFY\", did you mean IN_MODIFY?");
         refuse("-e IN_WRITE_CLOSE:/a", "unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?");
         refuse("-e IN_OPEN:/a -e IN_OPEN:/b", "--explain may be given once only");
         refuse("-e IN_OPEN:/a -t", "-t and -e exclude each other");

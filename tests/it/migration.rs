@@ -292,6 +292,7 @@ fn what_cannot_be_converted_is_said_with_its_line() {
 #[test]
 fn a_table_of_incron_is_converted_and_runs() {
     let scratch = Scratch::new();
+    scratch.dir("y");
     scratch.dir("src/a b/below");
     scratch.dir("src/a b/.hidden");
     scratch.dir("flat/below");

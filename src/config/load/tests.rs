@@ -17,6 +17,7 @@ use crate::record::Level;
 use crate::types::Identity;
 
 mod files;
+mod hints;
 mod jobs;
 mod ownership;
 mod rules;
@@ -43,7 +44,7 @@ struct FakeFile {
 
 impl Fake {
     fn new(main: impl AsRef<[u8]>) -> Self {
-        Self { files: BTreeMap::new(), root: true, there: vec!["/books"] }.with("m", main)
+        Self { files: BTreeMap::new(), root: true, there: vec!["/books", "/tmp", "/"] }.with("m", main)
     }
 
     fn with(mut self, path: &str, text: impl AsRef<[u8]>) -> Self {
@@ -107,6 +108,10 @@ impl Host for Fake {
             names.len() == pattern.components.len()
                 && names.iter().zip(&pattern.components).all(|(name, component)| component.matches(name))
         })
+    }
+
+    fn finds_program(&self, name: &[u8]) -> bool {
+        !name.starts_with(b"no-such")
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
@@ -540,7 +545,7 @@ fn everything_that_leads_nowhere_is_warned_of() {
     scheduler_says(
         "delay = 31",
         "m:4:1: warning: tasks of scheduler s that wait at shutdown are cancelled: \
-         its delay (31 s) is longer than shutdown_timeout (30 s)",
+         its delay (31s) is longer than shutdown_timeout (30s)",
     );
     says(
         "[scheduler t]\ntype = shell\ncmd = id\nlogname = sched\n[log shced]\n[watch w]\npath = /a\ndefault_sched = t\n",
@@ -637,7 +642,7 @@ fn the_shipped_comments_are_valid_settings() {
     };
     let text: String = shipped.lines().map(uncomment).collect();
     let text = text.replace("nobody", "ann").replace("nogroup", "staff");
-    let fake = Fake::new(text).with("exclude", "");
+    let fake = Fake::new(text).with("exclude", "").with("conf.d/a.conf", "");
     assert_eq!(fake.said(), "");
 }
 
