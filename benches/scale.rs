@@ -55,7 +55,7 @@ const TIME: Figure = Figure { name: "start", unit: "ms", grows: true, floor: 10.
 const MEMORY: Figure = Figure { name: "peak RSS", unit: "MiB", grows: true, floor: 0.3, limit: None };
 const START: &[Figure] = &[TIME, MEMORY];
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         name: "watch sections",
         figures: &[
@@ -77,6 +77,17 @@ const ROWS: [Row; 6] = [
             limit: Some((1_000, Limit::TimesOne(3.0))),
         }],
         measure: exclude_filters,
+    },
+    Row {
+        name: "exclude globs",
+        figures: &[Figure {
+            name: "an event",
+            unit: "us",
+            grows: false,
+            floor: 0.1,
+            limit: Some((1_000, Limit::TimesOne(3.0))),
+        }],
+        measure: exclude_globs,
     },
     Row {
         name: "waiting tasks",
@@ -186,14 +197,32 @@ fn wildcard_paths(lab: &Lab, size: usize, deadline: Duration) -> Option<Vec<f64>
     start(lab, &watching(&dir.path().join("*/in"), NOTHING, "IN_CLOSE_WRITE = job"), deadline)
 }
 
-/// Microseconds of processor for each event of files that no filter leaves out.
-#[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn exclude_filters(lab: &Lab, size: usize, deadline: Duration) -> Option<Vec<f64>> {
+    excludes(lab, size, deadline, |path, number| format!("exclude_filter = ^{path}/left-out-{number}$"))
+}
+
+/// Half of them are about names, and half about paths.
+fn exclude_globs(lab: &Lab, size: usize, deadline: Duration) -> Option<Vec<f64>> {
+    excludes(lab, size, deadline, |_, number| {
+        let folder = if number % 2 == 0 { "" } else { "sub/" };
+        format!("exclude_glob = {folder}*.left-out-{number}")
+    })
+}
+
+/// Microseconds of processor for each event of files that no filter leaves out. The function makes a filter
+/// for a watch path and a number.
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
+fn excludes(
+    lab: &Lab,
+    size: usize,
+    deadline: Duration,
+    filter: impl Fn(&str, usize) -> String,
+) -> Option<Vec<f64>> {
     let dir = lab.dir();
-    let path = dir.path().display();
+    let path = dir.path().display().to_string();
     let mut config = watching(dir.path(), NOTHING, "IN_CLOSE_WRITE = job");
     for number in 0..size {
-        writeln!(config, "exclude_filter = ^{path}/left-out-{number}$").unwrap();
+        writeln!(config, "{}", filter(&path, number)).unwrap();
     }
     let daemon = Process::starting(lab, &config);
     if !daemon.wait_ready(deadline) || !daemon.settle_within(deadline) {

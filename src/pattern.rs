@@ -2,7 +2,8 @@
 //!
 //! A component with a wildcard is translated into a regular expression over bytes once, as
 //! `glob(7)` defines the three forms: a wildcard never matches `/`, and a leading dot must be
-//! matched explicitly.
+//! matched explicitly. A name that is written like the pattern itself matches too, because `[HD]` in a name
+//! is more common than a class of two letters.
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -49,6 +50,8 @@ pub enum PatternError {
     Dots,
     /// A component is longer than the 255 bytes that Linux allows.
     TooLong,
+    /// It holds `**`, which would mean the same as `*`.
+    DoubleStar,
     /// It holds a NUL byte, which no path can.
     Nul,
 }
@@ -60,6 +63,42 @@ impl PathPattern {
     ///
     /// When no directory entry could ever be meant; see [`PatternError`].
     pub fn parse(text: &[u8]) -> Result<Self, PatternError> {
+        Self::of_names(text, component)
+    }
+
+    /// A path in which no byte is special.
+    ///
+    /// # Errors
+    ///
+    /// As [`PathPattern::parse`].
+    pub fn literal(text: &[u8]) -> Result<Self, PatternError> {
+        Self::of_names(text, literal)
+    }
+
+    /// A path of which the first components have no special bytes, as long as what they name is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`PathPattern::parse`].
+    pub fn parse_on(text: &[u8], exists: &dyn Fn(&[u8]) -> bool) -> Result<Self, PatternError> {
+        let mut prefix = Vec::new();
+        let mut is_there = true;
+        Self::of_names(text, |name| {
+            prefix.extend([b"/", name].concat());
+            if !has_wildcards(name) {
+                return literal(name);
+            }
+            // A name that the pattern matches needs no exception, and takes none of the others away.
+            let parsed = component(name);
+            is_there &= !parsed.as_ref().is_ok_and(|parsed| is_own_match(name, parsed)) && exists(&prefix);
+            if is_there { literal(name) } else { parsed }
+        })
+    }
+
+    fn of_names(
+        text: &[u8],
+        component: impl FnMut(&[u8]) -> Result<Component, PatternError>,
+    ) -> Result<Self, PatternError> {
         if text.first() != Some(&b'/') {
             return Err(PatternError::Relative);
         }
@@ -76,35 +115,92 @@ impl PathPattern {
         Ok(Self { text, components })
     }
 
-    /// A path in which no byte is special.
-    ///
-    /// # Errors
-    ///
-    /// As [`PathPattern::parse`].
-    pub fn literal(text: &[u8]) -> Result<Self, PatternError> {
-        let mut pattern = Self::parse(text)?;
-        for (component, name) in
-            pattern.components.iter_mut().zip(text.split(|&b| b == b'/').filter(|n| !n.is_empty()))
-        {
-            *component = Component::Literal(name.into());
+    /// What of a path lies below the part that this pattern names; empty for that part itself.
+    #[must_use]
+    pub fn relative<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.nth(self.components.len()).map_or(&[], |(at, _)| &path[at + 1..])
+    }
+
+    /// Whether a component has wildcards.
+    #[must_use]
+    pub fn is_wild(&self) -> bool {
+        self.components.iter().any(|component| matches!(component, Component::Glob { .. }))
+    }
+
+    /// The components before the first that has wildcards, as a path that ends in a slash.
+    #[must_use]
+    pub fn fixed(&self) -> Vec<u8> {
+        let mut fixed = b"/".to_vec();
+        for component in &self.components {
+            let Component::Literal(name) = component else { break };
+            fixed.extend([name, b"/".as_slice()].concat());
         }
-        Ok(pattern)
+        fixed
     }
 }
 
-fn component(name: &[u8]) -> Result<Component, PatternError> {
+fn has_wildcards(name: &[u8]) -> bool {
+    name.iter().any(|byte| b"*?[\\".contains(byte))
+}
+
+/// Whether the wildcards of a pattern match the pattern's own text, as `*` and `?` do.
+fn is_own_match(name: &[u8], parsed: &Component) -> bool {
+    matches!(parsed, Component::Glob { .. }) && !name.iter().any(|byte| b"[\\".contains(byte))
+}
+
+fn literal(name: &[u8]) -> Result<Component, PatternError> {
     match name {
         b"." | b".." => Err(PatternError::Dots),
         _ if name.len() > 255 => Err(PatternError::TooLong),
-        _ if name.iter().any(|byte| b"*?[\\".contains(byte)) => Ok(glob(name)),
         _ => Ok(Component::Literal(name.into())),
     }
 }
 
+fn component(name: &[u8]) -> Result<Component, PatternError> {
+    match literal(name) {
+        Ok(_) if name.windows(2).any(|pair| pair == b"**") => Err(PatternError::DoubleStar),
+        Ok(_) if has_wildcards(name) => Ok(glob(name)),
+        other => other,
+    }
+}
+
+/// A name with wildcards, translated.
+struct Translated {
+    /// An expression without anchors. It matches no slash.
+    regex: String,
+    /// What it means if it has no wildcards.
+    literal: Option<Vec<u8>>,
+}
+
+fn glob(name: &[u8]) -> Component {
+    let translated = translate(name);
+    let mut own = String::new();
+    name.iter().for_each(|byte| push_byte(&mut own, *byte));
+    let regex = format!(r"\A(?:{}|{own})\z", translated.regex);
+    let built = RegexBuilder::new(&regex).unicode(false).dot_matches_new_line(true).build();
+    match (translated.literal, built) {
+        (None, Ok(regex)) => {
+            Component::Glob { regex, hidden: name.starts_with(b".") || name.starts_with(br"\.") }
+        }
+        (Some(literal), _) => Component::Literal(literal.into()),
+        // A reversed range such as `[z-a]`.
+        (None, Err(_)) => Component::Literal(name.into()),
+    }
+}
+
+/// An expression for a name or a path, as `glob(7)` defines the wildcards, except that they match a leading
+/// dot too. It has no anchors, and is for bytes: with `unicode(false)` and `dot_matches_new_line(true)`.
+#[must_use]
+pub fn glob_expression(text: &[u8]) -> String {
+    let names = text.split(|&byte| byte == b'/').map(|name| translate(name).regex);
+    names.collect::<Vec<_>>().join("/")
+}
+
 /// Translates one component. A `[` without its `]` stands for itself, as in `glob(7)`; a backslash
 /// takes the next byte literally.
-fn glob(name: &[u8]) -> Component {
-    let mut regex = String::from(r"\A");
+fn translate(name: &[u8]) -> Translated {
+    let mut regex = String::new();
     let mut plain = true;
     let mut literal = Vec::new();
     let mut rest = name;
@@ -113,11 +209,11 @@ fn glob(name: &[u8]) -> Component {
         match byte {
             b'*' => {
                 plain = false;
-                regex.push_str(".*");
+                regex.push_str("[^/]*");
             }
             b'?' => {
                 plain = false;
-                regex.push('.');
+                regex.push_str("[^/]");
             }
             b'[' if class(rest).is_some() => {
                 plain = false;
@@ -136,15 +232,7 @@ fn glob(name: &[u8]) -> Component {
             }
         }
     }
-    regex.push_str(r"\z");
-    let built = RegexBuilder::new(&regex).unicode(false).dot_matches_new_line(true).build();
-    match built {
-        Ok(regex) if !plain => {
-            Component::Glob { regex, hidden: name.starts_with(b".") || name.starts_with(br"\.") }
-        }
-        // Only backslashes, or a reversed range such as `[z-a]`, which matches itself at most.
-        _ => Component::Literal(literal.into()),
-    }
+    Translated { regex, literal: plain.then_some(literal) }
 }
 
 /// The class behind a `[`, and what follows its `]`; `None` when there is no `]`.
@@ -153,11 +241,11 @@ fn class(rest: &[u8]) -> Option<(String, &[u8])> {
     let body = if negated { &rest[1..] } else { rest };
     // A `]` that comes first stands for itself.
     let end = 1 + body.get(1..)?.iter().position(|&byte| byte == b']')?;
-    let mut text = String::from(if negated { "[^" } else { "[" });
+    let mut text = String::from(if negated { "[[^" } else { "[[" });
     for &byte in &body[..end] {
         if byte == b'-' { text.push('-') } else { push_byte(&mut text, byte) }
     }
-    text.push(']');
+    text.push_str("]&&[^/]]");
     Some((text, &body[end + 1..]))
 }
 
@@ -197,6 +285,8 @@ mod tests {
         check("[a-c]", b"b", true);
         check("[]x]", b"]", true);
         check("[x", b"[x", true);
+        check("[z-a]", b"[z-a]", true);
+        check("[z-a]", b"z", false);
         check(r"\*", b"*", true);
         check(r"\*", b"a", false);
         check("a.c", b"abc", false);
@@ -209,10 +299,70 @@ mod tests {
         assert_eq!(PathPattern::parse(b"a/b").unwrap_err(), PatternError::Relative);
         assert_eq!(PathPattern::parse(b"/a/../b").unwrap_err(), PatternError::Dots);
         assert_eq!(PathPattern::parse(b"/a\0").unwrap_err(), PatternError::Nul);
+        assert_eq!(PathPattern::parse(b"/a/**").unwrap_err(), PatternError::DoubleStar);
+        assert_eq!(PathPattern::literal(b"/a/**").unwrap().text, b"/a/**");
         assert_eq!(
             PathPattern::parse(&[b"/".as_slice(), &[b'x'; 256]].concat()).unwrap_err(),
             PatternError::TooLong
         );
+    }
+
+    #[test]
+    fn a_name_like_the_pattern_itself_is_meant_too() {
+        check("Movies [HD]", b"Movies [HD]", true);
+        check("Movies [HD]", b"Movies H", true);
+        check("Movies [HD]", b"Movies HD", false);
+        check("a?[b]", b"a?[b]", true);
+        let on = |pattern: &str, there: &'static [&str]| {
+            let exists = |path: &[u8]| there.iter().any(|one| one.as_bytes() == path);
+            PathPattern::parse_on(pattern.as_bytes(), &exists).unwrap()
+        };
+        let check = |pattern, there, expected: &str| {
+            let parsed = on(pattern, there);
+            let kinds = parsed.components.iter().map(|one| match one {
+                Component::Literal(_) => 'l',
+                Component::Glob { .. } => 'g',
+            });
+            assert_eq!(kinds.collect::<String>(), expected, "{pattern}");
+        };
+        check("/a [b]", &["/a [b]"], "l");
+        check("/a [b]", &[], "g");
+        check("/x/[b]/y/[c]", &["/x/[b]", "/x/[b]/y/[c]"], "llll");
+        check("/x/[b]/y/[c]", &["/x/[b]/y/[c]"], "lglg");
+        check("/[b]/*", &["/[b]", "/[b]/*"], "lg");
+        // A user who makes a directory with this name does not take the others away.
+        check("/*", &["/*"], "g");
+        check("/a?", &["/a?"], "g");
+        check("/a", &[], "l");
+    }
+
+    #[test]
+    fn an_expression_for_paths_matches_no_slash_by_a_wildcard() {
+        let check = |glob: &str, path: &str, expected: bool| {
+            let mut regex = RegexBuilder::new(&format!(r"\A(?:{})\z", glob_expression(glob.as_bytes())));
+            let regex = regex.unicode(false).dot_matches_new_line(true).build().unwrap();
+            assert_eq!(regex.is_match(path.as_bytes()), expected, "{glob} against {path}");
+        };
+        check("*.tmp", ".x.tmp", true);
+        check("*.tmp", "a/b.tmp", false);
+        check("a/*", "a/b", true);
+        check("a/*", "a/b/c", false);
+        check("a?b", "a/b", false);
+        check("a[!x]b", "a/b", false);
+        check("a[+-9]b", "a/b", false);
+        check("a[+-9]b", "a5b", true);
+        check("a[b/c]d", "a[b/c]d", true);
+        check("a.c", "abc", false);
+    }
+
+    #[test]
+    fn parts_of_a_path() {
+        let pattern = PathPattern::parse(b"/srv/*/x").unwrap();
+        assert_eq!((pattern.fixed(), pattern.is_wild()), (b"/srv/".to_vec(), true));
+        assert_eq!(pattern.relative(b"/srv/a/x/b/c"), b"b/c");
+        assert_eq!((pattern.relative(b"/srv/a/x"), pattern.relative(b"/srv")), (&[][..], &[][..]));
+        assert_eq!(PathPattern::parse(b"/").unwrap().relative(b"/a/b"), b"a/b");
+        assert_eq!(PathPattern::literal(b"/a/[b]").unwrap().fixed(), b"/a/[b]/");
     }
 
     #[test]

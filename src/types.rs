@@ -15,6 +15,26 @@ pub fn seconds(ms: Millis) -> String {
     }
 }
 
+/// A long duration for people: the two largest units, such as `6d 23h`. Below a minute, [`seconds`].
+#[must_use]
+pub fn duration(ms: Millis) -> String {
+    const UNITS: [(Millis, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    if ms < 60_000 {
+        return seconds(ms) + "s";
+    }
+    let mut rest = ms;
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        // The units follow each other: a day and some seconds are a day.
+        if rest >= unit || !parts.is_empty() {
+            parts.push((rest / unit, name));
+        }
+        rest %= unit;
+    }
+    let shown = parts.iter().take(2).filter(|(count, _)| *count > 0);
+    shown.map(|(count, name)| format!("{count}{name}")).collect::<Vec<_>>().join(" ")
+}
+
 /// The kernel's number for one watched inode, unique within the one inotify instance
 /// (`inotify(7)`). Numbers rise and are not reused before they wrap at `INT_MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +88,20 @@ impl fmt::Display for ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_durations_have_two_units() {
+        let check = |ms, expected| assert_eq!(duration(ms), expected);
+        check(0, "0s");
+        check(1500, "1.500s");
+        check(59_999, "59.999s");
+        check(60_000, "1m");
+        check(90_000, "1m 30s");
+        check(3_600_000, "1h");
+        check(601_200_000, "6d 23h");
+        check(604_800_000, "7d");
+        check(86_400_000 + 59_000, "1d");
+    }
 
     #[test]
     fn durations_have_decimals_if_they_are_not_whole() {

@@ -28,15 +28,15 @@ _rinotifyd() {
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		return
 		;;
-	-D | --delay) ;;
+	-D | --delay | -X | --exclude) ;;
 	*)
 		if [[ ${1##*/} == rinotifyctl ]]; then
 			words='status tasks watches run cancel loglevel reload
 --socket --json --version --help -s -v -h'
 		else
 			words='--config --debug --configtest --dry-run --explain --list --version --help
---pidfile --watch --recursive --event --delay --exec --install --uninstall --root
--c -d -t -n -e -l -v -h -w -r -E -D -x -i -u'
+--pidfile --watch --recursive --event --delay --single --exclude --exec --install --uninstall --root
+-c -d -t -n -e -l -v -h -w -r -E -D -1 -X -x -i -u'
 		fi
 		;;
 	esac

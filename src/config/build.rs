@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use super::command;
 use super::diagnostics::{Bad, Diagnostics, quoted};
+use super::events;
 use super::expression;
 use super::fields::Fields;
 use super::filter::Filters;
+use super::globs::{self, Glob, Globs};
+use super::groups::{COMPLETE, GROUPS, Group, Triggers};
 use super::ini::{Text, words};
 use super::names::Names;
 use super::reader::Reader;
 use super::rules::Rules;
 use super::schema::Kind;
 use super::suggest;
+use super::unmatchable;
 use super::value::{self, report};
 use super::{
     Action, Address, Config, Daemon, EventMap, Format, Output, Run, Scheduler, Syslog, Trigger, Watch,
@@ -25,6 +29,7 @@ use super::{
 };
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
+use crate::quote::plain;
 use crate::record::{Level, LogLevels, LogName};
 use crate::script::Script;
 use crate::template::{Template, is_task_variable};
@@ -39,10 +44,9 @@ const FILTERS_MAX: usize = 10_000;
 
 /// Builds the configuration. Errors go to the reader; when there are any, the result is incomplete.
 pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
-    let of = |kind: Kind| sections.iter().filter(move |fields| fields.section.kind == kind);
+    let of = |kind: Kind| of_kind(sections, kind);
     let names_of = |kind: Kind| Names::new(of(kind).map(|fields| fields.name.as_str()));
-    let (schedulers, event_maps) = (names_of(Kind::Scheduler), names_of(Kind::EventMap));
-    let names = Referable { schedulers, event_maps };
+    let names = Referable { schedulers: names_of(Kind::Scheduler), event_maps: names_of(Kind::EventMap) };
     let out = &mut reader.out;
     for kind in [Kind::Scheduler, Kind::Watch] {
         if let Some(beyond) = of(kind).nth(SECTIONS_MAX) {
@@ -53,11 +57,24 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
     let daemon = of(Kind::Daemon).next().map_or_else(default_daemon, |fields| daemon(fields, out));
     let log = log(of(Kind::Log), out);
     let syslog = of(Kind::Syslog).map(|fields| syslog(fields, out)).collect();
-    let mut event_maps: Vec<_> = of(Kind::EventMap).map(|fields| event_map(fields, &names, out)).collect();
     let rules = Rules::new(of(Kind::Rule), reader);
-    let schedulers = of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
+    let schedulers: Vec<_> =
+        of(Kind::Scheduler).filter_map(|fields| scheduler(fields, &rules, reader)).collect();
+    let maps = of(Kind::EventMap).map(|fields| match fields.section.kind {
+        Kind::Job => job_map(fields, &names, &schedulers, &mut reader.out),
+        _ => event_map(fields, &names, &schedulers, &mut reader.out),
+    });
+    let mut event_maps: Vec<_> = maps.collect();
     let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
     Config { daemon, log, syslog, schedulers, event_maps, watches }
+}
+
+/// The sections of a kind, in the order in which they are numbered. A job is a scheduler, an event map and a
+/// watch, and comes after those with sections of their own.
+pub fn of_kind(sections: &[Fields], kind: Kind) -> impl Iterator<Item = &Fields> + Clone {
+    let is_part = matches!(kind, Kind::Scheduler | Kind::EventMap | Kind::Watch);
+    let own = sections.iter().filter(move |fields| fields.section.kind == kind);
+    own.chain(sections.iter().filter(move |fields| is_part && fields.section.kind == Kind::Job))
 }
 
 /// Names that can be referred to; the place of each is its index in [`Config`].
@@ -155,18 +172,21 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
     }
     let run = run(fields, reader);
     let out = &mut reader.out;
-    let item = fields.items("cmd").first()?;
-    for bad in command::misspelled_placeholders(&item.bytes) {
-        out.warning(item.span.part(bad.range), bad.message);
+    let items = fields.items("cmd");
+    let item = items.first()?;
+    for item in items {
+        for bad in command::misspelled_placeholders(&item.bytes) {
+            out.warning(item.span.part(bad.range), bad.message);
+        }
+    }
+    if kind == "shell" {
+        return Some(Action::Shell { cmd: script(items, out), run });
+    }
+    if let Some(second) = items.get(1) {
+        let message = "\"cmd\" has several lines only with type = shell; a key is not indented";
+        out.error(second.span, message);
     }
     match kind {
-        "shell" => {
-            let (cmd, remarks) = Script::parse(&item.bytes);
-            for remark in remarks {
-                out.remark(item.span, remark);
-            }
-            Some(Action::Shell { cmd, run })
-        }
         "exec" => {
             if let Some(bad) = command::shell_operator(&item.bytes) {
                 out.warning(item.span.part(bad.range), bad.message);
@@ -179,6 +199,25 @@ fn action(fields: &Fields, rules: &Rules<'_>, reader: &mut Reader<'_>) -> Option
         "worker" => worker(fields, item, run, out).map(Action::Worker),
         _ => None,
     }
+}
+
+/// The lines of a command, as one command of the shell.
+fn script(lines: &[Text], out: &mut Diagnostics) -> Script {
+    let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+    let (script, remarks) = Script::parse(&text);
+    for mut remark in remarks {
+        let mut start = 0;
+        for line in lines {
+            let end = start + line.bytes.len();
+            if remark.range.start <= end {
+                remark.range = remark.range.start - start..remark.range.end - start;
+                out.remark(line.span, remark);
+                break;
+            }
+            start = end + 1;
+        }
+    }
+    script
 }
 
 /// The command has the words of an exec command. It has no placeholders, because the program starts before
@@ -248,12 +287,87 @@ fn identity(fields: &Fields, reader: &mut Reader<'_>) -> Option<Identity> {
     report(either, found, out)
 }
 
-fn event_map(fields: &Fields, names: &Referable<'_>, out: &mut Diagnostics) -> EventMap {
+fn event_map(
+    fields: &Fields,
+    names: &Referable<'_>,
+    schedulers: &[Scheduler],
+    out: &mut Diagnostics,
+) -> EventMap {
     let default = triggers(fields, "default_sched", names, out);
+    let mut groups = Triggers::default();
+    for group in &GROUPS {
+        for scheduler in group_schedulers(fields, group.name, names, out) {
+            groups.add(group, scheduler, is_for_all_paths(schedulers, scheduler));
+        }
+    }
     let triggers = EventKind::ALL.map(|kind| {
-        if fields.has(kind.name()) { triggers(fields, kind.name(), names, out) } else { default.clone() }
+        let own = fields.has(kind.name()).then(|| triggers(fields, kind.name(), names, out));
+        groups.with(kind, own).unwrap_or_else(|| default.clone())
     });
     EventMap { name: fields.name.clone(), triggers }
+}
+
+/// The schedulers of a group; `none` and nothing at all are an empty list.
+fn group_schedulers(fields: &Fields, key: &str, names: &Referable<'_>, out: &mut Diagnostics) -> Vec<usize> {
+    let triggers = triggers(fields, key, names, out);
+    if triggers.iter().any(|trigger| matches!(trigger, Trigger::Cancel(_))) {
+        let message =
+            format!("\"{key}\" takes schedulers only, and says itself which events cancel their tasks");
+        out.error(fields.place(key), message);
+    }
+    triggers.into_iter().map(Trigger::scheduler).collect()
+}
+
+/// Whether a scheduler has one task for all paths. One that has an error is not there.
+fn is_for_all_paths(schedulers: &[Scheduler], index: usize) -> bool {
+    schedulers.get(index).is_some_and(|scheduler| scheduler.singlejob)
+}
+
+/// The event map of a job: what `on` says.
+fn job_map(
+    fields: &Fields,
+    names: &Referable<'_>,
+    schedulers: &[Scheduler],
+    out: &mut Diagnostics,
+) -> EventMap {
+    let own = names.schedulers.find(fields.name.as_bytes(), "scheduler").unwrap_or_default();
+    let mut on = Triggers::default();
+    let mut seen = HashSet::new();
+    let words: Vec<_> = fields.items("on").iter().flat_map(words).collect();
+    for word in &words {
+        if !seen.insert(&word.bytes) {
+            out.error(word.span, format!("{} stands here twice", quoted(&word.bytes)));
+        }
+        match report(word, event_or_group(&word.bytes), out) {
+            Some(Events::One(kind)) => on.schedule(kind, own),
+            Some(Events::Group(group)) => on.add(&group, own, is_for_all_paths(schedulers, own)),
+            None => {}
+        }
+    }
+    if words.is_empty() {
+        on.add(&COMPLETE, own, is_for_all_paths(schedulers, own));
+    }
+    let triggers = EventKind::ALL.map(|kind| on.with(kind, None).unwrap_or_default());
+    EventMap { name: fields.name.clone(), triggers }
+}
+
+/// A word of `on`.
+#[derive(Debug)]
+pub enum Events {
+    /// One event.
+    One(EventKind),
+    /// Several.
+    Group(Group),
+}
+
+/// Reads an event or a group of events.
+pub fn event_or_group(text: &[u8]) -> Result<Events, Bad> {
+    let event = || str::from_utf8(text).ok().and_then(EventKind::from_name).map(Events::One);
+    let found = Group::find(text).map(Events::Group).or_else(event);
+    found.ok_or_else(|| {
+        let hint = events::hint(text, "blanks separate events");
+        Bad::whole(text, format!("unknown event {}{hint}", quoted(text)))
+    })
 }
 
 /// Reads the schedulers of one event, several in a line or over several lines. `none`, or nothing
@@ -289,7 +403,10 @@ fn trigger(text: &[u8], names: &Referable<'_>) -> Result<Trigger, Bad> {
         })
     };
     match text.iter().position(|&byte| byte == b':') {
-        None => resolve_behind(0).map(Trigger::Schedule),
+        None => resolve_behind(0).map(Trigger::Schedule).map_err(|bad| match cancelled(text) {
+            Some(name) => Bad::whole(text, format!("{}, did you mean cancel:{}?", bad.message, plain(name))),
+            None => bad,
+        }),
         Some(6) if text.starts_with(b"cancel") => resolve_behind(7).map(Trigger::Cancel),
         Some(colon) => {
             let hint = suggest::hint(&text[..colon], ["cancel"]);
@@ -301,16 +418,39 @@ fn trigger(text: &[u8], names: &Referable<'_>) -> Result<Trigger, Bad> {
     }
 }
 
+/// The scheduler in `Cancel(NAME)`, as pyinotifyd writes it.
+fn cancelled(text: &[u8]) -> Option<&[u8]> {
+    let (word, rest) = text.split_at_checked(b"cancel(".len())?;
+    if word.eq_ignore_ascii_case(b"cancel(") { rest.strip_suffix(b")") } else { None }
+}
+
 fn watch(
     fields: &Fields,
     names: &Referable<'_>,
     event_maps: &mut Vec<EventMap>,
     reader: &mut Reader<'_>,
 ) -> Watch {
-    let out = &mut reader.out;
-    let parse_path =
-        |text: &[u8]| PathPattern::parse(text).map_err(|error| value::pattern_error(text, error));
+    let (host, out) = (reader.host, &mut reader.out);
+    let parse_path = |text: &[u8]| {
+        PathPattern::parse_on(text, &|path| host.exists(path))
+            .map_err(|error| value::pattern_error(text, error))
+    };
     let paths = fields.list("path", out, parse_path);
+    for (item, path) in fields.items("path").iter().zip(&paths).take(SECTIONS_MAX) {
+        // After an error they are no pairs, and no warning counts.
+        if out.has_errors() {
+            break;
+        }
+        let is_there = if path.is_wild() { host.has_match(path) } else { host.exists(&path.text) };
+        if is_there {
+            continue;
+        }
+        if let Some(why) = value::odd_path(&item.bytes) {
+            out.warning(item.span, why);
+        } else if path.is_wild() {
+            out.warning(item.span, "nothing matches this pattern yet: the watch waits for it");
+        }
+    }
     if let Some(beyond) = fields.items("path").get(SECTIONS_MAX) {
         out.error(beyond.span, format!("there are more than {SECTIONS_MAX} paths"));
     }
@@ -319,7 +459,10 @@ fn watch(
     let rescan_ms = fields.duration("rescan", out);
     let catch_up = fields.choice("catch_up", out) == "all";
     let logname = log_name(fields, &fields.name, out);
-    let exclude = exclude(fields, reader);
+    let roots: Vec<Vec<u8>> = paths.iter().map(PathPattern::fixed).collect();
+    let exclude = exclude(fields, &roots, reader);
+    let exclude_glob = globs(fields, "exclude_glob", &roots, &mut reader.out);
+    let include_glob = globs(fields, "include_glob", &roots, &mut reader.out);
     Watch {
         name: fields.name.clone(),
         logname,
@@ -330,11 +473,46 @@ fn watch(
         rescan_ms,
         catch_up,
         exclude,
+        exclude_glob,
+        include_glob,
     }
 }
 
+/// The shell patterns of a key.
+fn globs(fields: &Fields, key: &str, roots: &[Vec<u8>], out: &mut Diagnostics) -> Globs {
+    let items = fields.items(key);
+    if !fields.has(key) {
+        // A job leaves out hidden names, unless it says what it leaves out.
+        let default =
+            fields.section.key(key.as_bytes()).map(|key| key.default).filter(|text| !text.is_empty());
+        let default: Vec<Glob> =
+            default.into_iter().filter_map(|text| Glob::parse(text.as_bytes()).ok()).collect();
+        return Globs::new(&default).unwrap_or_default();
+    }
+    if let Some(beyond) = items.get(FILTERS_MAX) {
+        out.error(beyond.span, format!("there are more than {FILTERS_MAX} patterns"));
+        return Globs::default();
+    }
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(glob) = report(item, Glob::parse(&item.bytes), out) else { continue };
+        if key == "include_glob" && glob.is_dir() {
+            let message =
+                "include_glob names files; directories are followed all the same: leave out the slash";
+            out.error(item.span, message);
+        } else if let Some(doubt) = globs::doubt(&item.bytes, roots) {
+            out.warning(item.span, doubt);
+        }
+        all.push(glob);
+    }
+    Globs::new(&all).unwrap_or_else(|large| {
+        out.error(fields.place(key), format!("this pattern is too large when compiled: {large}"));
+        Globs::default()
+    })
+}
+
 /// The exclude filters of a watch, of its section first and then of its files.
-fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
+fn exclude(fields: &Fields, roots: &[Vec<u8>], reader: &mut Reader<'_>) -> Filters {
     let own = fields.items("exclude_filter").to_vec();
     let files = fields.items("exclude_filter_file").iter().flat_map(|file| reader.lines(file));
     let all: Vec<Text> = own.into_iter().chain(files).collect();
@@ -349,7 +527,11 @@ fn exclude(fields: &Fields, reader: &mut Reader<'_>) -> Filters {
         if out.is_full() {
             return Filters::default();
         }
-        expressions.extend(report(item, expression::anchored(&item.bytes), out));
+        let Some(expression) = report(item, expression::anchored(&item.bytes), out) else { continue };
+        expressions.push(expression);
+        if let Some(doubt) = unmatchable::doubt(&item.bytes, roots) {
+            out.warning(item.span, doubt);
+        }
     }
     Filters::new(&expressions).unwrap_or_else(|large| {
         let message = format!("this exclude filter is too large when compiled: {}", quoted(large.as_bytes()));
@@ -365,6 +547,9 @@ fn watch_map(
     event_maps: &mut Vec<EventMap>,
     out: &mut Diagnostics,
 ) -> usize {
+    if fields.section.kind == Kind::Job {
+        return names.event_maps.find(fields.name.as_bytes(), "event map").unwrap_or_default();
+    }
     match (fields.items("event_map").is_empty(), fields.items("default_sched").is_empty()) {
         (true, true) => {
             out.error(fields.header, format!("{} needs event_map or default_sched", fields.title()));

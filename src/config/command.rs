@@ -150,6 +150,40 @@ pub fn misspelled_placeholders(text: &[u8]) -> Vec<Bad> {
     found
 }
 
+/// Words at the start of a command that the shell itself knows (POSIX.1-2017, 2.4 and 2.14, and `sh(1)`).
+const SHELL_WORDS: [&str; 47] = [
+    "alias", "bg", "break", "case", "cd", "command", "continue", "echo", "eval", "exec", "exit", "export",
+    "false", "fc", "fg", "for", "function", "getopts", "hash", "if", "jobs", "kill", "local", "printf",
+    "pwd", "read", "readonly", "return", "set", "shift", "test", "time", "times", "trap", "true", "type",
+    "ulimit", "umask", "unalias", "unset", "until", "wait", "while", "let", "source", "select", "declare",
+];
+
+/// The program that a shell command begins with, if it can be told without reading the command as sh does.
+pub fn plain_program(text: &[u8]) -> Option<Vec<u8>> {
+    let word = text.split(|byte| b" \t;&|".contains(byte)).next().filter(|word| !word.is_empty())?;
+    let is_plain = word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.+-/".contains(byte));
+    let is_known = SHELL_WORDS.iter().any(|known| known.as_bytes() == word) || word == b".";
+    // A function is defined at the start.
+    let is_function = text[word.len()..].trim_ascii_start().starts_with(b"(");
+    (is_plain && !is_known && !is_function).then(|| word.to_vec())
+}
+
+/// Programs that do nothing with a path but write it.
+const WRITERS: [&[u8]; 4] = [b"echo", b"printf", b"logger", b"true"];
+
+/// Whether a command may read the file that it is started for: it gets its path, and does not only print it.
+pub fn may_read(text: &[u8]) -> bool {
+    let mut words = text.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+    let only_writes = words.next().is_none_or(|word| WRITERS.contains(&word));
+    let is_path = |at: usize| {
+        let name = Value::at(&text[at..]).map(|(_, len)| &text[at..at + len]);
+        name.is_some_and(|name| {
+            !name.starts_with(b"{mask") && !name.starts_with(b"{task") && !name.starts_with(b"{is_")
+        })
+    };
+    !only_writes && (0..text.len()).any(is_path)
+}
+
 /// Placeholders in a command that is started before there is a task.
 pub fn placeholders(text: &[u8]) -> Vec<Bad> {
     let mut found = Vec::new();
@@ -236,6 +270,46 @@ mod tests {
         refuse("a \\", "a backslash at the end escapes nothing", "\\");
         refuse(" ", "the command is empty", " ");
         refuse("'' a", "the program's name is empty", "'' a");
+    }
+
+    #[test]
+    fn the_program_of_a_shell_command() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(plain_program(text.as_bytes()).as_deref(), expected.map(str::as_bytes), "{text}");
+        };
+        check("wc -c {pathname}", Some("wc"));
+        check("/opt/a.sh; b", Some("/opt/a.sh"));
+        check("a|b", Some("a"));
+        for text in [
+            "",
+            "if a; then b; fi",
+            "x=1",
+            "$HOME/a",
+            "'a b' c",
+            "(a)",
+            "f() { a; }",
+            "f () { a; }",
+            "! a",
+            "{ a; }",
+            "> b",
+            ". a",
+            "[ a ]",
+            "{pathname}",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_command_that_gets_a_path_may_read_the_file() {
+        let check = |text: &str, expected| assert_eq!(may_read(text.as_bytes()), expected, "{text}");
+        check("wc -c {pathname}", true);
+        check("  a {dirname}/{filename@Q}", true);
+        check("", false);
+        check("make all", false);
+        check("echo {pathname}", false);
+        check("logger {pathname} {maskname}", false);
+        check("a {maskname} {task_id} {is_dir}", false);
     }
 
     #[test]

@@ -10,11 +10,24 @@
 use std::collections::HashMap;
 
 use super::diagnostics::{Bad, Diagnostics, Span, quoted};
+use super::events;
+use super::groups::Group;
 use super::ini::{self, Text};
 use super::schema::{Key, Kind, Naming, SECTIONS, Section, Value};
+use super::suggest;
 use super::value::{self, report};
+use crate::event::EventKind;
 use crate::quote::plain;
 use crate::types::Millis;
+
+/// What other programs call a key.
+const SPELLINGS: [(&str, &str); 5] = [
+    ("exclude", "exclude_glob"),
+    ("include", "include_glob"),
+    ("recursive", "rec"),
+    ("command", "cmd"),
+    ("exec", "cmd"),
+];
 
 /// One section that the schema knows.
 #[derive(Debug)]
@@ -66,7 +79,23 @@ pub fn check(sections: &[ini::Section], out: &mut Diagnostics) -> Vec<Fields> {
     for fields in &all {
         fields.check_required(out);
     }
+    check_jobs(&all, out);
     all
+}
+
+/// A job is a watch, an event map and a scheduler: none of them may have its name.
+fn check_jobs(all: &[Fields], out: &mut Diagnostics) {
+    let jobs = all.iter().filter(|fields| fields.section.kind == Kind::Job);
+    let jobs: HashMap<&str, &Fields> = jobs.map(|job| (job.name.as_str(), job)).collect();
+    for fields in all {
+        let is_part = matches!(fields.section.kind, Kind::Watch | Kind::EventMap | Kind::Scheduler);
+        if let Some(job) = jobs.get(fields.name.as_str()).filter(|_| is_part) {
+            let place = out.locate(job.header.into());
+            let word = fields.section.word.replace('_', " ");
+            let message = format!("duplicate {word} {}: {} at {place} is one too", fields.name, job.title());
+            out.error(fields.header, message);
+        }
+    }
 }
 
 impl Fields {
@@ -111,7 +140,7 @@ impl Fields {
     fn add_entry(&mut self, entry: &ini::Entry, out: &mut Diagnostics) {
         let (word, at) = (&entry.key.bytes, entry.key.span);
         let Some(key) = self.section.key(word) else {
-            let hint = out.hint(word, self.section.keys.iter().map(|key| key.name));
+            let hint = if out.is_full() { String::new() } else { self.meant(word) };
             out.error(at, format!("unknown key {} in [{}]{hint}", quoted(word), self.section.word));
             return;
         };
@@ -120,7 +149,9 @@ impl Fields {
             return;
         }
         let items = entry.values.clone();
+        // The command of a shell may have several lines; of others, `build` refuses them.
         if !key.list
+            && !matches!(key.value, Value::Command)
             && let Some(second) = items.get(1)
         {
             let message = format!(
@@ -133,14 +164,52 @@ impl Fields {
         self.add(Field { key, at, items }, out);
     }
 
+    /// What was meant by an unknown key: a key of another section, or one with a similar name.
+    fn meant(&self, word: &[u8]) -> String {
+        let kind = self.section.kind;
+        let is = |names: &[&str]| names.iter().any(|name| name.as_bytes() == word);
+        if kind == Kind::Job && is(&["event_map", "default_sched"]) {
+            return ": \"on\" says which events start a job".to_owned();
+        }
+        if kind == Kind::EventMap {
+            return events::hint(word, "write a line for each event");
+        }
+        let name = String::from_utf8_lossy(word);
+        if Group::find(word).is_some() || EventKind::from_name(&name).is_some() {
+            return match kind {
+                Kind::Job => format!(": write on = {name}"),
+                _ => ": events are keys of [event_map NAME]".to_owned(),
+            };
+        }
+        let meant = SPELLINGS.iter().find(|(known, _)| known.as_bytes() == word).map(|(_, meant)| *meant);
+        if let Some(meant) = meant.filter(|meant| self.section.key(meant.as_bytes()).is_some()) {
+            return format!(", did you mean {meant}?");
+        }
+        let others = SECTIONS.iter().filter(|section| section.built && section.kind != Kind::Job);
+        let others = others.filter(|section| section.key(word).is_some_and(|key| key.built));
+        let others: Vec<_> = others
+            .map(|section| match section.naming {
+                Naming::Always => format!("[{} NAME]", section.word),
+                Naming::Never | Naming::Optional => format!("[{}]", section.word),
+            })
+            .collect();
+        if !others.is_empty() {
+            return format!(": it is a key of {}", others.join(" and "));
+        }
+        suggest::hint(word, self.section.keys.iter().map(|key| key.name))
+    }
+
     /// Warns of an item that looks like a key or a section. If the item is not valid, an error follows.
     fn warn_of_indented_keys(&self, key: &Key, items: &[Text], out: &mut Diagnostics) {
-        if !key.list || matches!(key.value, Value::Assignment) {
+        let is_command = matches!(key.value, Value::Command);
+        if !key.list && !is_command || matches!(key.value, Value::Assignment) {
             return;
         }
-        for item in items {
+        for item in items.iter().skip(usize::from(is_command)) {
             let before_equals = item.bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+            // No blank stands before the `=` of an assignment in a shell.
             let is_key = before_equals.len() < item.bytes.len()
+                && (!is_command || before_equals.ends_with(b" "))
                 && self.section.key(before_equals.trim_ascii()).is_some();
             let word =
                 item.bytes.strip_prefix(b"[").and_then(|rest| rest.split(|byte| b" ]".contains(byte)).next());
@@ -173,8 +242,10 @@ impl Fields {
 
     fn check_required(&self, out: &mut Diagnostics) {
         let chooser = if self.section.kind == Kind::Rule { "action" } else { "type" };
-        let of_type =
-            self.field(chooser).and_then(|field| field.items.first()).map(|item| item.bytes.as_slice());
+        let default = self.section.key(chooser.as_bytes()).map(|key| key.default.as_bytes());
+        let default = default.filter(|default| !default.is_empty());
+        let of_type = self.field(chooser).and_then(|field| field.items.first());
+        let of_type = of_type.map(|item| item.bytes.as_slice()).or(default);
         let belongs =
             |key: &Key| key.types.is_empty() || key.types.iter().any(|word| of_type == Some(word.as_bytes()));
         // No key belongs to a type that does not exist.
@@ -352,6 +423,8 @@ mod tests {
                     Value::Number { min, max } => value::number(text, min, max).is_ok(),
                     Value::Choice(choices) => choices.iter().any(|choice| choice.word == key.default),
                     Value::Name => value::name(text).is_ok(),
+                    Value::Glob => crate::config::globs::Glob::parse(text).is_ok(),
+                    Value::Events => crate::config::groups::Group::find(text).is_some(),
                     Value::Path | Value::Address => value::absolute_path(text).is_ok(),
                     _ => false,
                 };

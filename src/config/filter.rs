@@ -61,6 +61,19 @@ impl Filters {
         set.patterns().get(place).map(|text| expression::shown(text))
     }
 
+    /// The place of the first that matches among the expressions.
+    #[must_use]
+    pub fn find_place(&self, text: &[u8]) -> Option<usize> {
+        let mut before = 0;
+        for set in &self.sets {
+            if set.is_match(text) {
+                return set.matches(text).iter().next().map(|place| before + place);
+            }
+            before += set.len();
+        }
+        None
+    }
+
     /// All of them, as they stand in the configuration.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.sets.iter().flat_map(RegexSet::patterns).map(|text| expression::shown(text))
@@ -111,7 +124,9 @@ mod tests {
         assert_eq!(filters.texts().count(), 5_000);
         for number in [0, 2_499, 2_500, 4_999] {
             let expected = format!(r"^/srv/d{number}/.*\.tmp$");
-            assert_eq!(filters.find(format!("/srv/d{number}/x.tmp").as_bytes()), Some(expected.as_str()));
+            let path = format!("/srv/d{number}/x.tmp");
+            assert_eq!(filters.find(path.as_bytes()), Some(expected.as_str()));
+            assert_eq!(filters.find_place(path.as_bytes()), Some(number));
         }
         assert_eq!(Filters::new(&[r"\A(?:(?:.{1000}){1000})".to_owned()]).unwrap_err().len(), 23);
     }

@@ -25,6 +25,15 @@ pub trait Host {
     /// Those of listing a directory, except that a missing one holds nothing.
     fn list(&self, base: &Path, pattern: &PathPattern) -> io::Result<Vec<PathBuf>>;
 
+    /// Whether a path leads to anything.
+    fn exists(&self, path: &[u8]) -> bool;
+
+    /// Whether anything is there that a watch path with wildcards means.
+    fn has_match(&self, pattern: &PathPattern) -> bool;
+
+    /// Whether a program can be found: at its path, or in PATH if its name has no slash.
+    fn finds_program(&self, name: &[u8]) -> bool;
+
     /// A user by name or number. Without `group` the primary group is the user's own.
     ///
     /// # Errors

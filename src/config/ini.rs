@@ -16,7 +16,7 @@
 //! Nothing here knows which sections and keys exist; that is `schema`. The parser goes on after
 //! every error, and keeps quiet about what follows only from it.
 
-use super::diagnostics::{Diagnostics, Span};
+use super::diagnostics::{Diagnostics, Span, quoted};
 
 /// Some bytes and where they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,9 +140,25 @@ impl Parser<'_> {
         self.entry(&body);
     }
 
+    /// What was meant by a line without `=`: `KEY: VALUE`, or a further item of the list above.
+    fn meant(&self, body: &Text) -> String {
+        let colon = body.bytes.iter().position(|&byte| byte == b':');
+        if let Some((key, value)) = colon.map(|at| (&body.bytes[..at], body.bytes[at + 1..].trim_ascii()))
+            && !key.is_empty()
+            && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            && !value.starts_with(b"/")
+        {
+            return format!(", did you mean {}?", quoted(&[key, b" = ", value].concat()));
+        }
+        let has_value = self.sections.last().is_some_and(|section| !section.entries.is_empty());
+        let continues = has_value && self.state == State::Section;
+        if continues { ": to continue the value above, indent the line".to_owned() } else { String::new() }
+    }
+
     fn entry(&mut self, body: &Text) {
         let Some(equals) = body.bytes.iter().position(|&byte| byte == b'=') else {
-            self.out.error(body.span, "expected KEY = VALUE, but there is no \"=\"");
+            let hint = self.meant(body);
+            self.out.error(body.span, format!("expected KEY = VALUE, but there is no \"=\"{hint}"));
             return;
         };
         let key = body.slice(0..equals).trimmed();
@@ -280,6 +296,14 @@ mod tests {
             "f:2:3: error: an indented line continues the value above it, but there is none",
         );
         refuse("[a]\nx", "f:2:1: error: expected KEY = VALUE, but there is no \"=\"");
+        refuse(
+            "[a]\nx = 1\ny",
+            "f:3:1: error: expected KEY = VALUE, but there is no \"=\": to continue the value above, indent the line",
+        );
+        refuse(
+            "[a]\nx = 1\ndelay: 5",
+            "f:3:1: error: expected KEY = VALUE, but there is no \"=\", did you mean \"delay = 5\"?",
+        );
         refuse("[a]\n= 1", "f:2:1: error: there is no key before the \"=\"");
     }
 

@@ -39,11 +39,11 @@ pub fn load(path: &Path, host: &dyn Host) -> Result<Loaded, Diagnostics> {
     }
     let sections = fields::check(&sections, &mut reader.out);
     let config = build::config(&sections, &mut reader);
-    let mut out = reader.out;
+    let (host, mut out) = (reader.host, reader.out);
     if out.has_errors() {
         return Err(out);
     }
-    usage::check(&config, &sections, &mut out);
+    usage::check(&config, &sections, host, &mut out);
     Ok(Loaded { config, warnings: out })
 }
 

@@ -3,8 +3,8 @@
 //! Read in this order: `ini` (text to sections with spans), `schema` (the one table of every
 //! section and key), `diagnostics` (what is wrong, where) with `suggest` (the likely correction),
 //! `fields` (sections held against the schema), `value`, `expression` and `command` (single
-//! values), `filter` (the exclude filters of a watch), `names` (what sections refer to), `trust` and
-//! `reader` (files), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
+//! values), `filter` and `globs` (what a watch leaves out), `unmatchable` (filters without effect), `names` (what sections refer to), `trust` and
+//! `reader` (files), `groups` and `events` (of inotify), `rules` and `build` (sections to [`Config`]), `usage` (warnings about the whole),
 //! `load` (calls all of them in order), `inline` (a configuration from options, without a file).
 //!
 //! Nothing here touches the filesystem or the user database: `reader` asks a [`host::Host`] for them.
@@ -14,9 +14,12 @@
 mod build;
 mod command;
 pub mod diagnostics;
+pub mod events;
 mod expression;
 mod fields;
 pub mod filter;
+pub mod globs;
+pub mod groups;
 pub mod host;
 pub mod ini;
 pub mod inline;
@@ -27,6 +30,7 @@ mod rules;
 pub mod schema;
 pub mod suggest;
 pub mod trust;
+mod unmatchable;
 mod usage;
 mod value;
 
@@ -37,6 +41,7 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 
 use self::filter::Filters;
+use self::globs::Globs;
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::pattern::PathPattern;
 use crate::quote::Quoted;
@@ -376,6 +381,16 @@ pub enum Trigger {
     Cancel(usize),
 }
 
+impl Trigger {
+    /// The scheduler that it is about.
+    #[must_use]
+    pub const fn scheduler(self) -> usize {
+        match self {
+            Self::Schedule(scheduler) | Self::Cancel(scheduler) => scheduler,
+        }
+    }
+}
+
 /// `[watch NAME]`.
 #[derive(Debug)]
 pub struct Watch {
@@ -398,6 +413,31 @@ pub struct Watch {
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from
     /// `exclude_filter` and `exclude_filter_file`.
     pub exclude: Filters,
+    /// The same, as shell patterns.
+    pub exclude_glob: Globs,
+    /// The files that are meant; all, when there is none. Directories are followed all the same.
+    pub include_glob: Globs,
+}
+
+/// Why a watch leaves something out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut<'a> {
+    /// This exclude filter matches.
+    Filter(&'a str),
+    /// This `exclude_glob` matches.
+    Glob(&'a str),
+    /// It is a file, and no `include_glob` matches.
+    NotIncluded,
+}
+
+impl fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filter(filter) => write!(f, "exclude_filter {filter}"),
+            Self::Glob(glob) => write!(f, "exclude_glob {glob}"),
+            Self::NotIncluded => f.write_str("no include_glob matches"),
+        }
+    }
 }
 
 impl Watch {
@@ -407,9 +447,51 @@ impl Watch {
         self.exclude.matches(path)
     }
 
-    /// The exclude filter that names this path.
+    /// Whether anything is left out, directories included.
     #[must_use]
-    pub fn excluded_by(&self, path: &[u8]) -> Option<&str> {
-        self.exclude.find(path)
+    pub fn has_excludes(&self) -> bool {
+        !self.exclude.is_empty() || !self.exclude_glob.is_empty()
+    }
+
+    /// Whether any file could be left out.
+    #[must_use]
+    pub fn has_filters(&self) -> bool {
+        self.has_excludes() || !self.include_glob.is_empty()
+    }
+
+    /// Why this path is left out. The watch path itself, and a single file that is one, match no glob.
+    #[must_use]
+    pub fn left_out(&self, pattern: &PathPattern, path: &[u8], is_dir: bool) -> Option<LeftOut<'_>> {
+        if let Some(filter) = self.exclude.find(path) {
+            return Some(LeftOut::Filter(filter));
+        }
+        if self.exclude_glob.is_empty() && self.include_glob.is_empty() {
+            return None;
+        }
+        let below = pattern.relative(path);
+        if below.is_empty() {
+            return None;
+        }
+        if let Some(glob) = self.exclude_glob.find(below, is_dir) {
+            return Some(LeftOut::Glob(glob));
+        }
+        let is_meant = is_dir || self.include_glob.is_empty() || self.include_glob.matches(below, false);
+        (!is_meant).then_some(LeftOut::NotIncluded)
+    }
+
+    /// Says whether something is left out, and why.
+    #[must_use]
+    pub fn explain(&self, left_out: Option<LeftOut<'_>>) -> String {
+        let name = &self.name;
+        if let Some(why) = left_out {
+            return format!("watch {name} leaves it out: {why}");
+        }
+        let keys = [
+            (!self.exclude.is_empty(), "no exclude_filter matches"),
+            (!self.exclude_glob.is_empty(), "no exclude_glob matches"),
+            (!self.include_glob.is_empty(), "include_glob allows it"),
+        ];
+        let said: Vec<_> = keys.into_iter().filter(|(is_set, _)| *is_set).map(|(_, text)| text).collect();
+        format!("watch {name} does not leave it out: {}", said.join(", "))
     }
 }

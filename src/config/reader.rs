@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostics, Place, Span, quoted};
+use super::diagnostics::{Bad, Diagnostics, Place, Span, quoted};
 use super::host::Host;
 use super::ini::Text;
 use super::trust::{self, Kind};
 use super::value::{pattern_error, report};
-use crate::pattern::{Component, PathPattern};
+use crate::pattern::{Component, PathPattern, PatternError};
 
 /// What names a file. An error about the file is reported there.
 #[derive(Clone, Copy)]
@@ -109,7 +109,13 @@ impl<'a> Reader<'a> {
         let base = if absolute { Path::new("/") } else { self.base() };
         let slash = if absolute { b"".as_slice() } else { b"/" };
         let parsed = PathPattern::parse(&[slash, text].concat());
-        let parsed = parsed.map_err(|error| pattern_error(text, error));
+        let parsed = parsed.map_err(|error| match error {
+            PatternError::DoubleStar => Bad::whole(
+                text,
+                format!("{} holds **: write each folder as an item of its own", quoted(text)),
+            ),
+            other => pattern_error(text, other),
+        });
         let Some(pattern) = report(item, parsed, &mut self.out) else { return Vec::new() };
         let literal = pattern.components.iter().all(|part| matches!(part, Component::Literal(_)));
         if literal && !text.ends_with(b".conf") {
@@ -118,6 +124,9 @@ impl<'a> Reader<'a> {
         match self.host.list(base, &pattern) {
             Ok(mut paths) => {
                 paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(b".conf"));
+                if paths.is_empty() && !literal {
+                    self.out.warning(item.span, "no file matches, so this includes nothing");
+                }
                 paths
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 //! The loader, "did you mean" and the check of the manual derive from [`SECTIONS`]. The
 //! loader refuses a key that is listed but not built yet with "not supported yet".
 
+use super::groups::{COMPLETE, GROUPS};
 use crate::event::{EVENT_KINDS, EventKind};
 use crate::types::Millis;
 
@@ -40,6 +41,8 @@ pub enum Kind {
     EventMap,
     /// `[watch NAME]`
     Watch,
+    /// `[job NAME]`
+    Job,
 }
 
 /// Whether a section has a name.
@@ -103,6 +106,8 @@ pub enum Value {
     Schedulers,
     /// Names of rules, several in a line.
     Rules,
+    /// Events and groups of events, several in a line.
+    Events,
     /// The name of an event map.
     EventMap,
     /// An absolute path; in a watch with wildcards.
@@ -111,6 +116,8 @@ pub enum Value {
     File,
     /// A regular expression, anchored at the start of the path.
     Regex,
+    /// A shell pattern for a name or a path below the watch path.
+    Glob,
     /// What a matched path is replaced with.
     Replacement,
     /// A command with placeholders.
@@ -239,20 +246,31 @@ pub static SECTIONS: &[Section] = &[
         naming: Naming::Always,
         built: true,
         help: "what is watched, and with which event map",
-        keys: &[
-            key("path", Value::Path, "", "a path, or a glob with * ? [...]").list().required(),
-            key("event_map", Value::EventMap, "", "what its events set off"),
-            key("default_sched", Value::Triggers, "", "instead of event_map: what every event sets off")
-                .list(),
-            key("rec", Value::Flag, "no", "watch the directories below too"),
-            key("auto_add", Value::Flag, "no", "watch directories that appear below later"),
-            key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
-            key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
-            key("logname", Value::Name, "", "log name; the section's name unless set"),
-            key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
-            key("catch_up", CATCH_UP, "no", "events to make up at start"),
-        ],
+        keys: WATCH_KEYS,
     },
+    Section {
+        kind: Kind::Job,
+        word: "job",
+        naming: Naming::Always,
+        built: true,
+        help: "a watch, an event map and a scheduler in one",
+        keys: &JOB_KEYS,
+    },
+];
+
+const WATCH_KEYS: &[Key] = &[
+    key("path", Value::Path, "", "a path, or a glob with * ? [...]").list().required(),
+    key("event_map", Value::EventMap, "", "what its events set off"),
+    key("default_sched", Value::Triggers, "", "instead of event_map: what every event sets off").list(),
+    key("rec", Value::Flag, "no", "watch the directories below too"),
+    key("auto_add", Value::Flag, "no", "watch directories that appear below later"),
+    key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
+    key("exclude_glob", Value::Glob, "", "names, or paths below the watch path, that are left out").list(),
+    key("include_glob", Value::Glob, "", "the only files that are meant").list(),
+    key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
+    key("logname", Value::Name, "", "log name; the section's name unless set"),
+    key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
+    key("catch_up", CATCH_UP, "no", "events to make up at start"),
 ];
 
 const SCHEDULER_KEYS: &[Key] = &[
@@ -306,18 +324,76 @@ const RULE_KEYS: &[Key] = &[
     key("group", Value::Group, "", "group; as it was unless set; needs root").only(TO),
 ];
 
-/// `default_sched` and the events.
-const EVENT_MAP_KEYS: [Key; 1 + EVENT_KINDS] = {
+/// `default_sched`, the groups, and the events.
+const EVENT_MAP_KEYS: [Key; 1 + GROUPS.len() + EVENT_KINDS] = {
     let first = key("default_sched", Value::Triggers, "", "what every event sets off").list();
-    let mut keys = [first; 1 + EVENT_KINDS];
+    let mut keys = [first; 1 + GROUPS.len() + EVENT_KINDS];
     let mut index = 0;
+    while index < GROUPS.len() {
+        let group = &GROUPS[index];
+        index += 1;
+        keys[index] = key(group.name, Value::Schedulers, "", group.help).list();
+    }
+    index = 0;
     while index < EVENT_KINDS {
         let kind = EventKind::ALL[index];
         index += 1;
-        keys[index] = key(kind.name(), Value::Triggers, "", kind.help()).list();
+        keys[GROUPS.len() + index] = key(kind.name(), Value::Triggers, "", kind.help()).list();
     }
     keys
 };
+
+/// The keys of a watch that a job has not: it is its own event map, and has the scheduler's log name.
+const NOT_IN_A_JOB: [&str; 3] = ["event_map", "default_sched", "logname"];
+
+/// `on`, and the keys of a watch and of a scheduler, with what most people mean as defaults.
+const JOB_KEYS: [Key; 1 + WATCH_KEYS.len() - NOT_IN_A_JOB.len() + SCHEDULER_KEYS.len()] = {
+    let first =
+        key("on", Value::Events, COMPLETE.name, "the events that start it, and groups of events").list();
+    let mut keys = [first; 1 + WATCH_KEYS.len() - NOT_IN_A_JOB.len() + SCHEDULER_KEYS.len()];
+    let (mut index, mut count) = (0, 1);
+    while index < WATCH_KEYS.len() + SCHEDULER_KEYS.len() {
+        let mut key = if index < WATCH_KEYS.len() {
+            WATCH_KEYS[index]
+        } else {
+            SCHEDULER_KEYS[index - WATCH_KEYS.len()]
+        };
+        if index >= WATCH_KEYS.len() || !is_one_of(key.name, &NOT_IN_A_JOB) {
+            if is_one_of(key.name, &["rec", "auto_add"]) {
+                key.default = "yes";
+            } else if is_one_of(key.name, &["exclude_glob"]) {
+                key.default = ".*";
+            } else if is_one_of(key.name, &["type"]) {
+                key.default = "shell";
+                key.required = false;
+            }
+            keys[count] = key;
+            count += 1;
+        }
+        index += 1;
+    }
+    keys
+};
+
+const fn is_one_of(name: &str, names: &[&str]) -> bool {
+    let mut index = 0;
+    while index < names.len() {
+        if is_same(name.as_bytes(), names[index].as_bytes()) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// The `==` of slices is not for constants.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut index = 0;
+    while index < a.len() && index < b.len() && a[index] == b[index] {
+        index += 1;
+    }
+    index == a.len() && index == b.len()
+}
 
 /// The facilities of RFC 3164, section 4.1.1, that programs use, by the names of `syslog.conf(5)`.
 const FACILITY: Value = Value::Choice(&[
@@ -413,10 +489,12 @@ impl Value {
             Self::Triggers => "SCHEDULER, cancel:SCHEDULER, none",
             Self::Schedulers => "SCHEDULER",
             Self::Rules => "RULE",
+            Self::Events => "EVENT, complete, changed, gone",
             Self::EventMap => "EVENT_MAP",
             Self::Path => "PATH",
             Self::File => "FILE",
             Self::Regex => "REGEX",
+            Self::Glob => "GLOB",
             Self::Replacement => "REPLACEMENT",
             Self::Command => "COMMAND",
             Self::User => "USER",
@@ -456,6 +534,17 @@ mod tests {
         let section = Section::find(b"event_map").unwrap();
         for kind in EventKind::ALL {
             assert!(section.key(kind.name().as_bytes()).is_some_and(|key| key.list && key.built));
+        }
+    }
+
+    #[test]
+    fn a_job_takes_the_keys_of_a_watch_and_of_a_scheduler() {
+        let job = Section::find(b"job").unwrap();
+        for word in ["watch", "scheduler"] {
+            for key in Section::find(word.as_bytes()).unwrap().keys {
+                let is_left_out = word == "watch" && ["event_map", "default_sched"].contains(&key.name);
+                assert_eq!(job.key(key.name.as_bytes()).is_none(), is_left_out, "{}", key.name);
+            }
         }
     }
 

@@ -6,6 +6,10 @@ use crate::quote::plain;
 /// quadratic.
 const WORD_LEN_MAX: usize = 64;
 
+/// Words of which one is never proposed for the other.
+const OPPOSITES: [(&[u8], &[u8]); 4] =
+    [(b"include", b"exclude"), (b"min", b"max"), (b"src", b"dst"), (b"success", b"failure")];
+
 /// The candidate that was probably meant: the same letters in another case, the same parts in
 /// another order, or else the one with the fewest typing errors, at most one for three letters.
 pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -21,7 +25,7 @@ pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -
         }
         let lower = candidate.to_ascii_lowercase().into_bytes();
         let errors = if parts(&lower) == parts(&word) { 0 } else { distance(&lower, &word) };
-        (errors <= limit).then_some((errors, candidate))
+        (errors <= limit && !is_opposite(&lower, &word)).then_some((errors, candidate))
     });
     scored.min_by_key(|(errors, _)| *errors).map(|(_, candidate)| candidate)
 }
@@ -30,6 +34,16 @@ pub fn nearest<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -
 pub fn hint<'a>(word: &[u8], candidates: impl IntoIterator<Item = &'a str>) -> String {
     let found = nearest(word, candidates);
     found.map(|found| format!(", did you mean {}?", plain(found.as_bytes()))).unwrap_or_default()
+}
+
+/// Whether a part of the word is nearer to the opposite of the candidate's part than to that part.
+fn is_opposite(candidate: &[u8], word: &[u8]) -> bool {
+    let pairs = OPPOSITES.iter().flat_map(|&(one, other)| [(one, other), (other, one)]);
+    let (candidate, word) = (parts(candidate), parts(word));
+    pairs.filter(|(one, _)| candidate.contains(one)).any(|(one, other)| {
+        let nearest_to = |to: &[u8]| word.iter().map(|part| distance(part, to)).min().unwrap_or(usize::MAX);
+        nearest_to(other) < nearest_to(one)
+    })
 }
 
 fn parts(word: &[u8]) -> Vec<&[u8]> {
@@ -87,6 +101,17 @@ mod tests {
         check("x", &["y"], None);
         check("", &keys, None);
         check(&"x".repeat(65), &[&"x".repeat(65)], None);
+    }
+
+    #[test]
+    fn the_opposite_is_never_proposed() {
+        let keys = ["exclude_filter", "max_jobs", "dst_re", "include"];
+        for word in ["include_filter", "min_jobs", "src_re", "exclude", "inclde_filter"] {
+            check(word, &keys, None);
+        }
+        check("exclde_filter", &keys, Some("exclude_filter"));
+        check("maxjobs", &keys, Some("max_jobs"));
+        check("includ", &keys, Some("include"));
     }
 
     #[test]

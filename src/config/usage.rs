@@ -2,16 +2,20 @@
 
 use std::collections::HashSet;
 
+use super::build::of_kind as of;
+use super::command;
 use super::diagnostics::{Diagnostics, Place, quoted};
 use super::fields::Fields;
+use super::host::Host;
 use super::ini::words;
 use super::names::Names;
 use super::schema::Kind;
-use super::{Config, EventMap, Trigger};
-use crate::types::seconds;
+use super::{Action, Config, EventMap, Run, Scheduler, Trigger};
+use crate::event::EventKind;
+use crate::types::duration;
 
 /// Warns of sections without effect. `sections` are those the configuration was built from.
-pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+pub fn check(config: &Config, sections: &[Fields], host: &dyn Host, out: &mut Diagnostics) {
     unused_schedulers(config, sections, out);
     unused_event_maps(config, sections, out);
     unused_rules(sections, out);
@@ -20,13 +24,16 @@ pub fn check(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     unknown_log_names(config, sections, out);
     short_shutdown(config, sections, out);
     idle_instances(config, sections, out);
-    if config.watches.is_empty() {
-        out.warning(Place::File(0), "there is no [watch NAME]: nothing is watched");
+    own_events(config, sections, out);
+    one_sided_watches(config, sections, out);
+    for (fields, scheduler) in of(sections, Kind::Scheduler).zip(&config.schedulers) {
+        if let Some(run) = scheduler.action.run() {
+            missing_program(fields, scheduler, run, host, out);
+        }
     }
-}
-
-fn of(sections: &[Fields], kind: Kind) -> impl Iterator<Item = &Fields> {
-    sections.iter().filter(move |fields| fields.section.kind == kind)
+    if config.watches.is_empty() {
+        out.warning(Place::File(0), "there is no [watch NAME] and no [job NAME]: nothing is watched");
+    }
 }
 
 /// The schedulers that a map starts.
@@ -118,6 +125,88 @@ fn idle_instances(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     }
 }
 
+/// With `rec` and without `auto_add`, new directories are not watched, which few expect.
+fn one_sided_watches(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    for (fields, watch) in of(sections, Kind::Watch).zip(&config.watches) {
+        if watch.rec && !watch.auto_add && !fields.has("auto_add") {
+            let message = "rec without auto_add: directories that appear later are not watched; write \
+                           auto_add = yes, or auto_add = no if that is meant";
+            out.warning(fields.place("rec"), message);
+        }
+    }
+}
+
+/// A program or a working directory that is not there.
+fn missing_program(
+    fields: &Fields,
+    scheduler: &Scheduler,
+    run: &Run,
+    host: &dyn Host,
+    out: &mut Diagnostics,
+) {
+    if let (Some(cwd), Some(item)) = (&run.cwd, fields.items("cwd").first())
+        && !host.exists(cwd)
+    {
+        out.warning(item.span, "this directory is not there");
+    }
+    let program = match &scheduler.action {
+        Action::Exec { words, .. } => words.first().and_then(|word| word.literal()).map(<[u8]>::to_vec),
+        Action::Worker(worker) => worker.words.first().map(|word| word.to_bytes().to_vec()),
+        Action::Shell { .. } => {
+            fields.items("cmd").first().and_then(|line| command::plain_program(&line.bytes))
+        }
+        Action::Files { .. } => None,
+    };
+    // With a PATH of its own, the place is for the command to know.
+    let has_path = run.env.iter().any(|(name, _)| name == b"PATH");
+    if let (Some(program), Some(item), false) = (program, fields.items("cmd").first(), has_path)
+        && !host.finds_program(&program)
+    {
+        let place = if program.contains(&b'/') { "is not there" } else { "is not in PATH" };
+        out.warning(item.span, format!("the program {} {place}", quoted(&program)));
+    }
+}
+
+/// The events that a command causes by reading its file.
+const BY_READING: [EventKind; 3] = [EventKind::Open, EventKind::Access, EventKind::CloseNowrite];
+
+/// `default_sched` starts a command for the events that the command causes by reading.
+fn own_events(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
+    let reads: Vec<bool> = of(sections, Kind::Scheduler)
+        .zip(&config.schedulers)
+        .map(|(fields, scheduler)| {
+            let runs = matches!(scheduler.action, Action::Shell { .. } | Action::Exec { .. });
+            runs && fields.items("cmd").iter().any(|line| command::may_read(&line.bytes))
+        })
+        .collect();
+    let of_maps = of(sections, Kind::EventMap).zip(&config.event_maps);
+    let maps = config.watches.iter().filter_map(|watch| config.event_maps.get(watch.event_map));
+    let of_watches = of(sections, Kind::Watch).zip(maps);
+    for (fields, map) in of_maps.chain(of_watches) {
+        if fields.section.kind == Kind::Job || fields.items("default_sched").is_empty() {
+            continue;
+        }
+        let by_default = |kind: &EventKind| fields.section.kind == Kind::Watch || !fields.has(kind.name());
+        let kinds: Vec<EventKind> = BY_READING.into_iter().filter(by_default).collect();
+        let started = kinds.iter().flat_map(|kind| map.triggers(*kind)).find_map(|trigger| match trigger {
+            Trigger::Schedule(index) if reads.get(*index) == Some(&true) => config.schedulers.get(*index),
+            _ => None,
+        });
+        if let Some(scheduler) = started {
+            let (last, others) = kinds.split_last().map_or(("", &[][..]), |(last, rest)| (last.name(), rest));
+            let others: Vec<_> = others.iter().map(|kind| kind.name()).collect();
+            let names =
+                if others.is_empty() { last.to_owned() } else { format!("{} and {last}", others.join(", ")) };
+            let message = format!(
+                "default_sched also means {}, which the command of scheduler {} causes when it reads a file: \
+                 write an event map with the events that you need, such as complete = {1}",
+                names, scheduler.name
+            );
+            out.warning(fields.place("default_sched"), message);
+        }
+    }
+}
+
 /// A task whose delay is longer than the time it gets at shutdown never runs then.
 fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     let all = of(sections, Kind::Scheduler).zip(&config.schedulers);
@@ -126,10 +215,10 @@ fn short_shutdown(config: &Config, sections: &[Fields], out: &mut Diagnostics) {
     if longest.delay_ms > limit_ms {
         let message = format!(
             "tasks of scheduler {} that wait at shutdown are cancelled: \
-             its delay ({} s) is longer than shutdown_timeout ({} s)",
+             its delay ({}) is longer than shutdown_timeout ({})",
             longest.name,
-            seconds(longest.delay_ms),
-            seconds(limit_ms)
+            duration(longest.delay_ms),
+            duration(limit_ms)
         );
         out.warning(fields.place("delay"), message);
     }

@@ -8,6 +8,7 @@ use super::ini::Text;
 use super::schema::{Choice, DURATION_MAX_MS};
 use super::suggest;
 use crate::pattern::PatternError;
+use crate::quote::plain;
 use crate::types::Millis;
 
 /// Words for yes and no, in any case.
@@ -47,19 +48,43 @@ pub fn duration(text: &[u8]) -> Result<Millis, Bad> {
     if text.starts_with(b"-") {
         return Err(bad("is a negative duration"));
     }
-    let unit_at = text.iter().position(u8::is_ascii_alphabetic).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, unit_ms)| u128::from(*unit_ms));
-    let (whole, decimals) = split_number(number);
-    let (Some(unit_ms), Some(whole), Some(decimals)) = (unit_ms, digits(whole), digits(decimals)) else {
-        return Err(bad("is not a duration: a number of seconds, or with ms, s, m, h or d"));
+    let Some(total_ms) = milliseconds(text) else {
+        let hint = meant_duration(text).map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
+        return Err(bad(&format!("is not a duration: a number of seconds, or with ms, s, m, h or d{hint}")));
     };
-    let scale = 10_u128.pow(decimals.1);
-    let total_ms = whole.0.saturating_mul(unit_ms).saturating_add((decimals.0 * unit_ms).div_ceil(scale));
     match Millis::try_from(total_ms) {
         Ok(total_ms) if total_ms <= DURATION_MAX_MS => Ok(total_ms),
         _ => Err(bad("is longer than ten years")),
     }
+}
+
+/// The value of a number with a unit directly behind it.
+fn milliseconds(text: &[u8]) -> Option<u128> {
+    let unit_at = text.iter().position(u8::is_ascii_alphabetic).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let unit_ms = u128::from(*unit_ms);
+    let (whole, decimals) = split_number(number);
+    let (whole, decimals) = (digits(whole)?, digits(decimals)?);
+    let scale = 10_u128.pow(decimals.1);
+    Some(whole.0.saturating_mul(unit_ms).saturating_add((decimals.0 * unit_ms).div_ceil(scale)))
+}
+
+/// A number and a unit, as other programs take them.
+fn meant_duration(text: &[u8]) -> Option<String> {
+    let text = str::from_utf8(text).ok()?;
+    let at = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
+    let (number, unit) = (&text[..at], text[at..].trim().to_ascii_lowercase());
+    let unit = match unit.as_str() {
+        "ms" | "msec" | "msecs" | "millis" | "milliseconds" => "ms",
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        _ => return None,
+    };
+    let meant = format!("{number}{unit}");
+    milliseconds(meant.as_bytes()).map(|_| meant)
 }
 
 /// What stands before and behind the decimal point; `0` behind it when there is none.
@@ -164,7 +189,28 @@ pub fn absolute_path(text: &[u8]) -> Result<Vec<u8>, Bad> {
     if text.starts_with(b"/") {
         return Ok(text.to_vec());
     }
-    Err(Bad::whole(text, format!("{} is not an absolute path: it must start with /", quoted(text))))
+    let hint = match text {
+        [quote @ (b'"' | b'\''), inner @ .., last] if quote == last => {
+            format!("quotes are part of a value, write {}", plain(inner))
+        }
+        [b'~', rest @ ..] => {
+            format!("~ is not replaced, write the home directory, such as /home/NAME{}", plain(rest))
+        }
+        _ => "it must start with /".to_owned(),
+    };
+    Err(Bad::whole(text, format!("{} is not an absolute path: {hint}", quoted(text))))
+}
+
+/// What is probably wrong with a path that is not there.
+pub fn odd_path(text: &[u8]) -> Option<&'static str> {
+    let has = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+    if has(b" #") || has(b" ;") {
+        return Some(
+            "this path is not there: a comment is a line of its own, and here it is part of the path",
+        );
+    }
+    let why = "this path is not there: a comma does not separate paths, write each on a line of its own";
+    (has(b", ") || has(b",/")).then_some(why)
 }
 
 /// The longest path that a socket can have (`sun_path`, `unix(7)`).
@@ -215,6 +261,9 @@ pub fn pattern_error(text: &[u8], error: PatternError) -> Bad {
         PatternError::Dots => "holds a . or .. component: write the path out",
         PatternError::TooLong => "has a component of more than 255 bytes, which Linux does not allow",
         PatternError::Nul => "holds a NUL byte",
+        PatternError::DoubleStar => {
+            "holds **, and a wildcard matches within one name: write the directory above it, and rec = yes"
+        }
     };
     Bad::whole(text, format!("{} {why}", quoted(text)))
 }
@@ -254,9 +303,25 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(duration(text.as_bytes()), Ok(expected), "{text}");
         }
-        for text in ["", ".", "1.", ".5", "s", "1 s", "1w", "1S", "1e3", "+1", "1.5.2", "soon", "1,5"] {
+        for text in ["", ".", "1.", ".5", "s", "1w", "1e3", "+1", "1.5.2", "soon", "1,5"] {
             let expected = "is not a duration: a number of seconds, or with ms, s, m, h or d";
             assert_eq!(message(duration(text.as_bytes())), format!("\"{text}\" {expected}"));
+        }
+        for (text, meant) in [
+            ("1 s", "1s"),
+            ("1S", "1s"),
+            ("5 sec", "5s"),
+            ("1.5 hours", "1.5h"),
+            ("2 Days", "2d"),
+            ("10min", "10m"),
+        ] {
+            assert!(
+                message(duration(text.as_bytes())).ends_with(&format!(" or d, did you mean {meant}?")),
+                "{text}"
+            );
+        }
+        for text in ["1.5.2 s", "5 x", "s"] {
+            assert!(!message(duration(text.as_bytes())).contains("did you mean"), "{text}");
         }
         assert_eq!(message(duration(b"-1")), "\"-1\" is a negative duration");
         assert_eq!(message(duration(b"3651d")), "\"3651d\" is longer than ten years");
@@ -344,6 +409,17 @@ mod tests {
     fn paths() {
         assert_eq!(absolute_path(b"/a"), Ok(b"/a".to_vec()));
         assert_eq!(message(absolute_path(b"a")), "\"a\" is not an absolute path: it must start with /");
+        assert_eq!(
+            message(absolute_path(b"\"/a\"")),
+            r#""\"/a\"" is not an absolute path: quotes are part of a value, write /a"#
+        );
+        assert_eq!(
+            message(absolute_path(b"~/in")),
+            "\"~/in\" is not an absolute path: ~ is not replaced, write the home directory, such as /home/NAME/in"
+        );
+        assert!(odd_path(b"/srv/in # scans").is_some_and(|why| why.contains("comment")));
+        assert!(odd_path(b"/srv/a, /srv/b").is_some_and(|why| why.contains("comma")));
+        assert_eq!((odd_path(b"/srv/a#b"), odd_path(b"/srv/a,b"), odd_path(b"/srv/a b")), (None, None, None));
         let longest = format!("/{}", "x".repeat(SOCKET_PATH_LEN_MAX - 1));
         assert_eq!(socket_path(longest.as_bytes()), Ok(longest.clone().into_bytes()));
         let longer = longest + "x";
@@ -357,6 +433,11 @@ mod tests {
                 "\"a\" has a component of more than 255 bytes, which Linux does not allow",
             ),
             (PatternError::Nul, "\"a\" holds a NUL byte"),
+            (
+                PatternError::DoubleStar,
+                "\"a\" holds **, and a wildcard matches within one name: write the directory above it, and \
+                 rec = yes",
+            ),
         ];
         for (error, expected) in cases {
             assert_eq!(pattern_error(b"a", error).message, expected);

@@ -12,6 +12,7 @@ use getopts::{Fail, HasArg, Matches, Occur, Options};
 
 use super::explain::Asked;
 use crate::config::diagnostics::quoted;
+use crate::config::events;
 use crate::config::inline::Inline;
 use crate::config::suggest;
 use crate::event::EventKind;
@@ -70,8 +71,16 @@ pub static FLAGS: &[Flag] = &[
     flag("", "pidfile", "FILE", Role::Running, "write the process id to this file"),
     flag("w", "watch", "PATH", Role::Inline, "watch this path; no configuration file is read"),
     flag("r", "recursive", "", Role::InlineOnce, "with -w: watch the directories below too"),
-    flag("E", "event", "EVENT", Role::Inline, "with -w: this event, not IN_CLOSE_WRITE and IN_MOVED_TO"),
+    flag(
+        "E",
+        "event",
+        "EVENT",
+        Role::Inline,
+        "with -w: this event, or complete (the default), changed, gone",
+    ),
     flag("D", "delay", "DURATION", Role::InlineOnce, "with -w: wait until the file has been quiet this long"),
+    flag("1", "single", "", Role::InlineOnce, "with -w: one task for all paths"),
+    flag("X", "exclude", "GLOB", Role::Inline, "with -w: leave out what this shell pattern matches"),
     flag(
         "x",
         "exec",
@@ -216,7 +225,7 @@ fn asked(given: &Given) -> Result<Asked, UsageError> {
     };
     let (name, path) = (&text[..colon], text[colon + 1..].to_vec());
     let Some(kind) = str::from_utf8(name).ok().and_then(EventKind::from_name) else {
-        let hint = suggest::hint(name, EventKind::ALL.map(EventKind::name));
+        let hint = events::hint(name, "ask about one event");
         return usage(format!("unknown event {}{hint}", quoted(name)));
     };
     if path.is_empty() || path.contains(&0) {
@@ -245,6 +254,8 @@ fn setup(given: &Given) -> Result<Setup, UsageError> {
         recursive: given.has("recursive"),
         events: given.values("event"),
         delay: given.value("delay"),
+        single: given.has("single"),
+        exclude: given.values("exclude"),
         command,
     }))
 }
@@ -379,7 +390,8 @@ fn to_bytes(text: &str) -> Vec<u8> {
 pub fn help() -> String {
     let mut text = String::from(
         "Usage: rinotifyd [-c FILE] [-d] [--pidfile FILE] [-t | -n | -e EVENT:PATH | -l | -v | -h]\n       \
-         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] -x COMMAND\n       \
+         rinotifyd [-d] [-t | -n | -e EVENT:PATH] -w PATH [-r] [-E EVENT] [-D DURATION] [-1]\n                 \
+         [-X GLOB] -x COMMAND\n       \
          rinotifyd -i | -u [--root DIR]\n\n\
          Watches directories with inotify and runs tasks.\n\n",
     );
@@ -463,9 +475,14 @@ mod tests {
             recursive: true,
             events: vec![b"IN_CREATE".to_vec(), b"IN_DELETE".to_vec()],
             delay: Some(b"5s".to_vec()),
+            single: true,
+            exclude: vec![b"*.tmp".to_vec(), b".*".to_vec()],
             command: b"id".to_vec(),
         };
-        check("-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -x id", setup(full));
+        check(
+            "-w /a --watch b -r -E IN_CREATE --event IN_DELETE -D 5s -1 -X *.tmp --exclude .* -x id",
+            setup(full),
+        );
         check("-t -w /a -x id", Command::Test { setup: Setup::Inline(inline()), debug: false });
     }
 
@@ -488,7 +505,8 @@ mod tests {
         for text in ["IN_OPEN", "IN_OPEN:", "/a"] {
             refuse(&format!("-e {text}"), "-e needs EVENT:PATH");
         }
-        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\"");
+        refuse("-e IN_CLOSE:/a", "unknown event \"IN_CLOSE\": write IN_CLOSE_WRITE and IN_CLOSE_NOWRITE");
+        refuse("-e MODIFY:/a", "unknown event \"MODIFY\", did you mean IN_MODIFY?");
         refuse("-e IN_WRITE_CLOSE:/a", "unknown event \"IN_WRITE_CLOSE\", did you mean IN_CLOSE_WRITE?");
         refuse("-e IN_OPEN:/a -e IN_OPEN:/b", "--explain may be given once only");
         refuse("-e IN_OPEN:/a -t", "-t and -e exclude each other");

@@ -12,7 +12,8 @@ use super::ctl;
 use super::exit::{Exit, complain, print};
 use super::explain::{self, Asked};
 use super::install::{self, install, uninstall};
-use crate::config::diagnostics::{Diagnostics, Severity};
+use crate::config::diagnostics::{Diagnostics, Severity, quoted};
+use crate::config::host::Host;
 use crate::config::inline::from_command_line;
 use crate::config::load::{Loaded, load};
 use crate::engine::{KEPT_MAX, Options, SIFT_AT};
@@ -80,11 +81,25 @@ fn test(setup: Setup) -> Exit {
             if !loaded.warnings.is_empty() {
                 complain(&loaded.warnings.to_string());
             }
+            warn_of_missing(&loaded.config);
             print(verdict(loaded.config).as_bytes())
         }
         Err(errors) => {
             complain(&errors.to_string());
             Exit::Usage
+        }
+    }
+}
+
+/// Watch paths that are not there. The daemon logs them when it looks for them.
+fn warn_of_missing(config: &crate::config::Config) {
+    for watch in &config.watches {
+        for path in watch.paths.iter().filter(|path| !path.is_wild() && !Machine.exists(&path.text)) {
+            let path = quoted(&path.text);
+            complain(&format!(
+                "warning: {path} of watch {} is not there yet: the watch waits for it",
+                watch.name
+            ));
         }
     }
 }

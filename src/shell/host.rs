@@ -55,6 +55,25 @@ impl Host for Machine {
         Ok(found)
     }
 
+    fn exists(&self, path: &[u8]) -> bool {
+        Path::new(OsStr::from_bytes(path)).exists()
+    }
+
+    fn has_match(&self, pattern: &PathPattern) -> bool {
+        // Where a directory cannot be read, nothing is known, and the daemon says so when it starts.
+        self.list(Path::new("/"), pattern).is_ok_and(|found| found.iter().any(|path| path.exists()))
+    }
+
+    fn finds_program(&self, name: &[u8]) -> bool {
+        let name = Path::new(OsStr::from_bytes(name));
+        // Without PATH, execvp(3) looks in these.
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+        name.is_absolute() && name.exists()
+            || name.components().count() == 1
+                && std::env::split_paths(&path).any(|dir| dir.join(name).exists())
+            || name.components().count() > 1 && !name.is_absolute()
+    }
+
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
         user::user(name, group)
     }

@@ -40,6 +40,7 @@ fn test(scratch: &Scratch, config: &str) -> (i32, String) {
 #[test]
 fn every_event_can_be_mapped() {
     let scratch = Scratch::new();
+    scratch.dir("src");
     let maps: String = EVENTS.map(|event| format!("{event} = run\n")).concat();
     let (status, said) = test(&scratch, &GOOD.replace("IN_CLOSE_WRITE = run\n", &maps));
     assert_eq!((status, said.as_str()), (0, ""));
@@ -188,4 +189,39 @@ fn as_many_directories_are_counted_as_the_daemon_watches() {
     check("[watch w]\npath = @/src/d/file\ndefault\n", 3);
     check("[watch w]\npath = @/missing/below\ndefault\n", 1);
     check("[watch w]\npath = @/src/d/link\nrec = yes\ndefault\n", 8);
+}
+
+#[test]
+fn what_is_not_there_is_warned_of() {
+    let scratch = Scratch::new();
+    scratch.dir("src");
+    assert_eq!(test(&scratch, GOOD), (0, String::new()));
+    let warned = |config: &str, expected: &str| {
+        let (status, said) = test(&scratch, config);
+        assert_eq!(status, 0, "{said}");
+        assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+        assert!(said.contains(&scratch.expand(expected)), "no {expected} in {said}");
+    };
+    warned(
+        &GOOD.replace("@/src", "@/away"),
+        "warning: \"@/away\" of watch src is not there yet: the watch waits for it",
+    );
+    warned(
+        &GOOD.replace("@/src", "@/s*/x"),
+        ":7:8: warning: nothing matches this pattern yet: the watch waits for it",
+    );
+    warned(
+        &GOOD.replace("true", "no-such-program-is-here a"),
+        "the program \"no-such-program-is-here\" is not in PATH",
+    );
+    warned(&GOOD.replace("true", "/no/such/program"), "the program \"/no/such/program\" is not there");
+    warned(&GOOD.replace("true", "true\ncwd = @/away"), ":4:7: warning: this directory is not there");
+    warned(&format!("{GOOD}rec = yes\n"), ":9:1: warning: rec without auto_add");
+    warned(
+        &format!("{GOOD}[daemon]\ninclude = none/*.conf\n"),
+        "warning: no file matches, so this includes nothing",
+    );
+    let there =
+        GOOD.replace("@/src", "@/s*").replace("true", "true\ncwd = @/src") + "rec = yes\nauto_add = yes\n";
+    assert_eq!(test(&scratch, &there), (0, String::new()));
 }

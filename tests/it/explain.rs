@@ -214,3 +214,50 @@ fn it_works_without_a_file_and_refuses_what_it_cannot_explain() {
     command.args(["-w", "/in", "-x", "true", "-e", "IN_CLOSE_WRITE:/in/x"]);
     assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
 }
+
+#[test]
+fn the_pattern_that_decides_is_named() {
+    let scratch = Scratch::new();
+    let config = "[scheduler s]\ntype = exec\ncmd = true {pathname}\n\
+         [event_map m]\nIN_CLOSE_WRITE = s\n[watch w]\npath = @/in\nevent_map = m\nrec = yes\n\
+         exclude_glob = *.tmp\n  build/\ninclude_glob = *.pdf\n";
+    let file = scratch.config(config);
+    let last = |path: &str| {
+        let event = scratch.expand(&format!("IN_CLOSE_WRITE:@/in/{path}"));
+        let Output { stdout, .. } = rinotifyd().arg("-c").arg(&file).arg("-e").arg(event).output().unwrap();
+        let text = String::from_utf8(stdout).unwrap();
+        text.lines().find(|line| line.contains("leave")).map(str::to_owned).unwrap_or(text)
+    };
+    assert_eq!(last("a.tmp"), "watch w leaves it out: exclude_glob *.tmp");
+    assert_eq!(last("a/b.doc"), "watch w leaves it out: no include_glob matches");
+    assert_eq!(
+        last("build/a.pdf"),
+        scratch.expand("watch w leaves out the directory \"@/in/build\": exclude_glob build/")
+    );
+    assert_eq!(
+        last("a.pdf"),
+        "watch w does not leave it out: no exclude_glob matches, include_glob allows it"
+    );
+}
+
+#[test]
+fn a_job_is_explained_by_its_name() {
+    let scratch = Scratch::new();
+    let file = scratch.config("[job scans]\npath = @/in\ncmd = cat {pathname}\ndelay = 2\n");
+    let explain = |event: &str| {
+        let event = scratch.expand(event);
+        let output = rinotifyd().arg("-c").arg(&file).arg("-e").arg(event).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace(&scratch.expand("@/"), "@/")
+    };
+    assert_eq!(
+        explain("IN_CLOSE_WRITE:@/in/a"),
+        "IN_CLOSE_WRITE of the file \"@/in/a\"\n\
+         watch scans covers it with path \"@/in\": it is in it\n\
+         event map scans: IN_CLOSE_WRITE = scans\n\
+         watch scans does not leave it out: no exclude_glob matches\n\
+         scheduler scans: a task is scheduled, with a delay of 2 s\n\
+         scheduler scans runs its task\n    command: /bin/sh -c cat '@/in/a'\n"
+    );
+    assert!(explain("IN_DELETE:@/in/a").contains("event map scans: IN_DELETE = cancel:scans\n"));
+    assert!(explain("IN_CLOSE_WRITE:@/in/.a").contains("watch scans leaves it out: exclude_glob .*\n"));
+}

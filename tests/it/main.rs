@@ -16,6 +16,7 @@ mod faults;
 mod files;
 mod fuse;
 mod hostile_names;
+mod jobs;
 mod lifecycle;
 mod logging;
 mod migration;

@@ -196,6 +196,7 @@ pyinotifyd.add_watch(path=["@/src", "@/oth*"], default_sched=task, rec=True,
 fn a_configuration_of_pyinotifyd_is_converted_and_runs() {
     let scratch = Scratch::new();
     scratch.dir("src");
+    scratch.dir("other");
     let config = scratch.write("config.py", scratch.expand(PYINOTIFYD));
     let target = scratch.path("new");
     let output = convert("from-pyinotifyd", &["-o", target.to_str().unwrap(), config.to_str().unwrap()]);
@@ -291,6 +292,7 @@ fn what_cannot_be_converted_is_said_with_its_line() {
 #[test]
 fn a_table_of_incron_is_converted_and_runs() {
     let scratch = Scratch::new();
+    scratch.dir("y");
     scratch.dir("src/a b/below");
     scratch.dir("src/a b/.hidden");
     scratch.dir("flat/below");

@@ -369,3 +369,53 @@ fn a_storm_of_new_directories_loses_no_file_and_doubles_none() {
     expected.sort();
     assert!(ran == expected, "{} of {}\n{log}", ran.len(), expected.len());
 }
+
+#[test]
+fn patterns_leave_out_names_and_paths() {
+    let watch = format!(
+        "{REC}exclude_glob = .*\n  (?i)*.tmp\n  cache/\n  keep/old\ninclude_glob = *.pdf\n  keep/*\n"
+    );
+    let text = config(ON_CLOSE, &watch);
+    let (scratch, daemon) = start(&["src/.git", "src/keep", "src/cache"], &text);
+    for name in ["a.pdf", "a.txt", ".b.pdf", "c.TMP", "keep/x", "keep/old", ".git/d.pdf", "cache/e.pdf"] {
+        scratch.write(format!("src/{name}"), "");
+    }
+    scratch.dir("src/keep/cache");
+    scratch.write("src/keep/cache/f.pdf", "");
+    scratch.dir("src/new");
+    scratch.write("src/new/g.pdf", "");
+    scratch.write("src/new/cache", "");
+    scratch.write("src/new/h.pdf", "");
+    finish(
+        &scratch,
+        daemon,
+        &[
+            "run IN_CLOSE_WRITE src/a.pdf",
+            "run IN_CLOSE_WRITE src/keep/x",
+            "run IN_CLOSE_WRITE src/new/g.pdf",
+            "run IN_CLOSE_WRITE src/new/h.pdf",
+        ],
+    );
+}
+
+#[test]
+fn a_path_with_brackets_is_that_path_if_it_is_there() {
+    let text = config(ON_CLOSE, &WATCH.replace("@/src", "@/Movies [HD]"));
+    let (scratch, daemon) = start(&["Movies [HD]", "Movies H"], &text);
+    assert!(!daemon.log().contains("nothing matches"), "{}", daemon.log());
+    scratch.write("Movies H/other", "");
+    scratch.write("Movies [HD]/file", "");
+    finish(&scratch, daemon, &["run IN_CLOSE_WRITE Movies [HD]/file"]);
+}
+
+#[test]
+fn a_path_with_brackets_may_come_later() {
+    let text = config(ON_CLOSE, &WATCH.replace("@/src", "@/Movies [HD]"));
+    let (scratch, mut daemon) = start(&[], &text);
+    daemon.wait_log("warning daemon: ");
+    assert_eq!(daemon.lines("nothing matches this pattern yet: the watch waits for it").len(), 1);
+    scratch.dir("Movies [HD]");
+    daemon.wait_log("watching path=");
+    scratch.write("Movies [HD]/file", "");
+    finish(&scratch, daemon, &["run IN_CLOSE_WRITE Movies [HD]/file"]);
+}

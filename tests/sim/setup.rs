@@ -62,6 +62,8 @@ pub fn watch(name: &str, path: &[u8]) -> Watch {
         rescan_ms: 0,
         catch_up: false,
         exclude: Default::default(),
+        exclude_glob: Default::default(),
+        include_glob: Default::default(),
     }
 }
 

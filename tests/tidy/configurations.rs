@@ -10,7 +10,7 @@ use rinotifyd::config::trust::Part;
 use rinotifyd::pattern::PathPattern;
 use rinotifyd::types::Identity;
 
-use crate::manuals::{page, subsection};
+use crate::manuals::{own_keys, page, subsection};
 use crate::repository::{enforce, texts};
 
 /// The literal blocks of a page in mdoc, and the fenced ones of Markdown.
@@ -66,6 +66,18 @@ impl Host for Shown<'_> {
         Ok(Vec::new())
     }
 
+    fn exists(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn has_match(&self, _: &PathPattern) -> bool {
+        true
+    }
+
+    fn finds_program(&self, _: &[u8]) -> bool {
+        true
+    }
+
     fn user(&self, name: &str, _: Option<u32>) -> io::Result<Option<Identity>> {
         let (name, home) = (name.to_owned(), b"/".to_vec());
         Ok(Some(Identity { uid: 1, gid: 1, groups: Vec::new(), name, home }))
@@ -118,9 +130,13 @@ fn shown_keys(page: &str) -> String {
             Kind::Scheduler => &[(" convert", "exec"), (" archive", "files"), (" jobs", "worker")],
             Kind::Rule => &[(" to_move", "move"), (" to_delete", "delete")],
             Kind::Watch => &[(" in", "")],
+            Kind::Job => &[(" photos", "shell")],
         };
         for (name, variant) in variants {
             config.push_str(&format!("[{}{name}]\n", section.word));
+            if section.kind == Kind::Job {
+                config.push_str("path = /\ncmd = true\n");
+            }
             config.push_str(&shown_lines(page, section, variant));
         }
     }
@@ -155,7 +171,7 @@ fn every_key_is_shown_with_a_value_that_it_takes() {
     load(Path::new("shown"), &Shown(&config)).unwrap_or_else(|errors| panic!("{errors}"));
     for section in SECTIONS.iter().filter(|section| section.built && section.kind != Kind::EventMap) {
         let text = unescape(subsection(&page, section.word).unwrap());
-        for key in section.keys.iter().filter(|key| key.built) {
+        for key in own_keys(section).filter(|key| key.built) {
             let start = format!(".Dl {} = ", key.name);
             assert!(text.lines().any(|line| line.starts_with(&start)), "{} in [{}]", key.name, section.word);
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rinotifyd::config::schema::SECTIONS;
+use rinotifyd::config::schema::{Key, Kind, SECTIONS, Section};
 use rinotifyd::face::cli::FLAGS;
 use rinotifyd::face::ctl;
 
@@ -75,6 +75,12 @@ pub fn subsection<'a>(page: &'a str, word: &str) -> Option<&'a str> {
     Some(&rest[..end.unwrap_or(rest.len())])
 }
 
+/// The keys that are described with a section. A job has those of a watch and of a scheduler, and `on`.
+pub fn own_keys(section: &Section) -> impl Iterator<Item = &Key> {
+    let is_job = section.kind == Kind::Job;
+    section.keys.iter().filter(move |key| !is_job || key.name == "on")
+}
+
 /// Which keys that exist the page does not explain below the title of their section, and which it
 /// explains that do not exist yet.
 fn wrong_keys(page: &str) -> Vec<String> {
@@ -84,10 +90,10 @@ fn wrong_keys(page: &str) -> Vec<String> {
             wrong.extend(section.built.then(|| format!("[{}]", section.word)));
             continue;
         };
-        let built = section.keys.iter().filter(|key| key.built).map(|key| key.name);
+        let built = own_keys(section).filter(|key| key.built).map(|key| key.name);
         let missing = missing_keys(text, built);
         wrong.extend(missing.iter().map(|key| format!("{key} in [{}]", section.word)));
-        for key in section.keys.iter().filter(|key| !key.built) {
+        for key in own_keys(section).filter(|key| !key.built) {
             let explained = missing_keys(text, [key.name]).is_empty();
             wrong.extend(explained.then(|| format!("{} in [{}] is not built", key.name, section.word)));
         }

@@ -17,8 +17,11 @@ use crate::record::Level;
 use crate::types::Identity;
 
 mod files;
+mod hints;
+mod jobs;
 mod ownership;
 mod rules;
+mod watches;
 
 const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 
@@ -27,6 +30,8 @@ const ROOTS: Ownership = Ownership { uid: 0, gid: 0, mode: 0o644 };
 struct Fake {
     files: BTreeMap<PathBuf, FakeFile>,
     root: bool,
+    /// Paths outside the configuration that lead to something.
+    there: Vec<&'static str>,
 }
 
 /// What a file holds, and whose it and its directory, `/etc`, are.
@@ -39,7 +44,7 @@ struct FakeFile {
 
 impl Fake {
     fn new(main: impl AsRef<[u8]>) -> Self {
-        Self { files: BTreeMap::new(), root: true }.with("m", main)
+        Self { files: BTreeMap::new(), root: true, there: vec!["/books", "/tmp", "/"] }.with("m", main)
     }
 
     fn with(mut self, path: &str, text: impl AsRef<[u8]>) -> Self {
@@ -91,6 +96,22 @@ impl Host for Fake {
                 && path.file_name().is_some_and(|name| last.matches(name.as_encoded_bytes()))
         };
         Ok(self.files.keys().filter(inside).cloned().collect())
+    }
+
+    fn exists(&self, path: &[u8]) -> bool {
+        self.there.iter().any(|there| there.as_bytes() == path)
+    }
+
+    fn has_match(&self, pattern: &PathPattern) -> bool {
+        self.there.iter().any(|path| {
+            let names: Vec<&[u8]> = path.as_bytes().split(|&byte| byte == b'/').skip(1).collect();
+            names.len() == pattern.components.len()
+                && names.iter().zip(&pattern.components).all(|(name, component)| component.matches(name))
+        })
+    }
+
+    fn finds_program(&self, name: &[u8]) -> bool {
+        !name.starts_with(b"no-such")
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
@@ -165,7 +186,7 @@ fn every_key_is_taken_over() {
         "[daemon]\nshutdown_timeout = 1m\nmax_jobs = 8\nlogname = d\n\
          [log]\nlevel = warning\n[log L]\nlevel = debug\n[syslog]\n\
          [syslog L]\naddress = tcp:h:1\nlevel = debug\nfacility = local1\n\
-         [scheduler s]\ntype = exec\ncmd = a 'b c' {pathname}\nfiles = no\ndirs = yes\ndelay = 1.5\n\
+         [scheduler s]\ntype = exec\ncmd = echo 'b c' {pathname}\nfiles = no\ndirs = yes\ndelay = 1.5\n\
          max_delay = 9\nsinglejob = yes\nmax_jobs = 2\nwhile_running = skip\ntimeout = 1h\nlogname = L\n\
          user = ann\ngroup = staff\ncwd = /tmp\numask = 027\nenv = A=1\n  B=2 3\nenv = C=\nnice = -5\n\
          output = null\n\
@@ -305,6 +326,7 @@ fn every_key_is_read() {
                 Value::Path | Value::Address | Value::File => "no/such/path",
                 Value::Assignment => "no assignment",
                 Value::Regex => "(",
+                Value::Glob => "**",
                 Value::Replacement => r"\x",
                 Value::Command => "{pathnam}",
                 _ => "!nothing",
@@ -313,7 +335,9 @@ fn every_key_is_read() {
             let name = if section.naming == Naming::Never { "" } else { " x" };
             let is_read = |variant: &&str| {
                 let chooser = match section.kind {
-                    Kind::Scheduler if key.name != "type" => format!("type = {variant}\ncmd = /bin/true\n"),
+                    Kind::Scheduler | Kind::Job if key.name != "type" => {
+                        format!("type = {variant}\ncmd = /bin/true\n")
+                    }
                     Kind::Rule if key.name != "action" => format!("action = {variant}\nsrc_re = /(.)\n"),
                     _ => String::new(),
                 };
@@ -440,9 +464,9 @@ fn what_a_watch_refuses() {
         "path = /a/../b\nevent_map = m",
         "m:7:8: error: \"/a/../b\" holds a . or .. component: write the path out",
     );
-    watch_says("exclude_filter = /a(b", "m:9:20: error: bad regular expression: unclosed group");
+    watch_says("exclude_filter = /p(b", "m:9:20: error: bad regular expression: unclosed group");
     watch_says(
-        "exclude_filter = /a\n  /b(?=c)",
+        "exclude_filter = /p/a\n  /b(?=c)",
         "m:10:5: error: bad regular expression: look-ahead, (?=...), is not supported",
     );
     watch_says("exclude_filter_file = x", "m:9:23: error: cannot read \"x\": no such file");
@@ -466,12 +490,12 @@ fn there_are_only_so_many_sections_and_paths() {
 #[test]
 fn errors_of_an_exclude_file_point_into_it() {
     let text = format!("{SCHEDULER}{MAP}{WATCH}exclude_filter_file = x\n");
-    let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n /c(\n");
+    let fake = Fake::new(&text).with("x", "# (\n\n  /p/a#b  \r\n /c(\n");
     assert_eq!(fake.said(), "x:4:4: error: bad regular expression: unclosed group");
-    let fake = Fake::new(&text).with("x", "# (\n\n  /a#b  \r\n");
+    let fake = Fake::new(&text).with("x", "# (\n\n  /p/a#b  \r\n");
     let watch = &fake.load().unwrap().config.watches[0];
     assert_eq!(watch.exclude.texts().count(), 1);
-    assert!(watch.excludes(b"/a#b"));
+    assert!(watch.excludes(b"/p/a#b"));
 }
 
 #[test]
@@ -496,7 +520,7 @@ m:7:13: error: there is no event map \"x\"
 #[test]
 fn everything_that_leads_nowhere_is_warned_of() {
     let rest = format!("{SCHEDULER}{MAP}{WATCH}");
-    says("", "m: warning: there is no [watch NAME]: nothing is watched");
+    says("", "m: warning: there is no [watch NAME] and no [job NAME]: nothing is watched");
     says(
         format!("{rest}[scheduler t]\ntype = shell\ncmd = id\n"),
         "m:9:1: warning: nothing starts scheduler t",
@@ -521,7 +545,7 @@ fn everything_that_leads_nowhere_is_warned_of() {
     scheduler_says(
         "delay = 31",
         "m:4:1: warning: tasks of scheduler s that wait at shutdown are cancelled: \
-         its delay (31 s) is longer than shutdown_timeout (30 s)",
+         its delay (31s) is longer than shutdown_timeout (30s)",
     );
     says(
         "[scheduler t]\ntype = shell\ncmd = id\nlogname = sched\n[log shced]\n[watch w]\npath = /a\ndefault_sched = t\n",
@@ -561,11 +585,11 @@ fn mistakes_in_commands_and_lists_are_warned_of() {
         "m:3:9: warning: > is an ordinary argument here: only type = shell runs a shell",
     );
     watch_says(
-        "exclude_filter = /a\n  rec = yes",
-        "m:10:3: warning: this is an item of \"exclude_filter\": keys and sections are not indented",
+        "exclude_glob = a\n  rec = yes",
+        "m:10:3: warning: this is an item of \"exclude_glob\": keys and sections are not indented",
     );
     watch_says(
-        "exclude_filter = /a\n  [watch v]",
+        "exclude_filter = /p/a\n  [watch v]",
         "m:10:3: warning: this is an item of \"exclude_filter\": keys and sections are not indented",
     );
 }
@@ -599,7 +623,7 @@ fn values_that_are_no_text_arrive_unchanged() {
 fn every_shipped_file_loads() {
     says(
         include_str!("../../../conf/rinotifyd.conf"),
-        "m: warning: there is no [watch NAME]: nothing is watched",
+        "m: warning: there is no [watch NAME] and no [job NAME]: nothing is watched",
     );
     says(include_str!("../../../conf/examples/all-events.conf"), "");
     says(include_str!("../../../conf/examples/shell-command.conf"), "");
@@ -618,7 +642,7 @@ fn the_shipped_comments_are_valid_settings() {
     };
     let text: String = shipped.lines().map(uncomment).collect();
     let text = text.replace("nobody", "ann").replace("nogroup", "staff");
-    let fake = Fake::new(text).with("exclude", "");
+    let fake = Fake::new(text).with("exclude", "").with("conf.d/a.conf", "");
     assert_eq!(fake.said(), "");
 }
 

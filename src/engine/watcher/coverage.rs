@@ -77,11 +77,11 @@ impl Watcher {
             let left_out = if !covers_below(config, member, self.known_to(member, known)) {
                 let unless = if watch.auto_add { ", unless it appears later" } else { "" };
                 Some(format!("rec = no{unless}"))
-            } else if watch.exclude.is_empty() {
-                None
-            } else {
+            } else if watch.has_excludes() {
                 self.tree.path(parent, name, &mut path);
-                watch.excluded_by(&path).map(|filter| format!("exclude_filter {filter}"))
+                watch.left_out(member.pattern(config), &path, true).map(|why| why.to_string())
+            } else {
+                None
             };
             match left_out {
                 None => members.push(Member { role: Role::Below, ..*member }),
@@ -126,7 +126,7 @@ impl Watcher {
 
     /// Whether a watch that covers the directory has exclude filters.
     pub(super) fn has_excludes(&self, config: &Config, cover: CoverId) -> bool {
-        self.covers.inside(cover).iter().any(|member| !member.watch(config).exclude.is_empty())
+        self.covers.inside(cover).iter().any(|member| member.watch(config).has_excludes())
     }
 
     /// Whether a file of this name is what a path names: a watch on a single file lives in the

@@ -139,15 +139,14 @@ impl Watcher {
             return;
         }
         self.tree.path(event.node, event.name, &mut self.path);
-        let filter = watch.excluded_by(&self.path);
-        if !watch.exclude.is_empty() {
-            cx.explain(|| match filter {
-                Some(filter) => format!("watch {} leaves it out: exclude_filter {filter}", watch.name),
-                None => format!("watch {} does not leave it out: no exclude_filter matches", watch.name),
-            });
+        // What has no name in a directory is the directory itself.
+        let is_dir = event.is_dir || event.name.is_empty();
+        let left_out = watch.left_out(member.pattern(config), &self.path, is_dir);
+        if watch.has_filters() {
+            cx.explain(|| watch.explain(left_out));
         }
-        self.log_event(cx, member, event, filter.is_some());
-        if filter.is_none() {
+        self.log_event(cx, member, event, left_out.is_some());
+        if left_out.is_none() {
             let Occurrence { node: dir, name, kind, is_dir, src, .. } = *event;
             let told = Told { watch: member.watch, kind, dir, name, is_dir, src };
             step.audience.told(step.cx, &mut self.places(), &told);

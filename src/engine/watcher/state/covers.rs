@@ -279,7 +279,7 @@ impl Covers {
             meaning.extend_from_slice(watch.name.as_bytes());
             meaning.push(0);
             meaning.extend_from_slice(&member.pattern(config).text);
-            let excludes: Vec<&str> = watch.exclude.texts().collect();
+            let excludes: Vec<&str> = watch.exclude.texts().chain(watch.exclude_glob.texts()).collect();
             let rest = format!("\0{:?} {} {} {excludes:?}", member.role, watch.rec, watch.auto_add);
             meaning.extend_from_slice(rest.as_bytes());
         }
