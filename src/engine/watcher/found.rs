@@ -17,6 +17,10 @@ use crate::types::Wd;
 /// taken for true: that one was misunderstood may show only when further events are read.
 const TRIES_MAX: u8 = 4;
 
+/// So often, once a second, a visit is made again that failed for a reason such as EIO. A shorter fault of a
+/// disk or a server loses nothing; a filesystem that always fails takes no time after that.
+const FAILURES_MAX: u8 = 10;
+
 impl Watcher {
     /// A directory is where it should be. `touched` is what happens in it while it is visited.
     pub(super) fn on_seen(&mut self, step: &mut Step<'_, '_>, visit: Visit, seen: Seen, touched: Touched) {
@@ -231,6 +235,7 @@ impl Watcher {
         let is_watched_below = is_watched && !self.leads_to_root(node);
         let is_repeated = match error {
             ScanError::Exhausted(_) => true,
+            ScanError::Other(_) => visit.failures < FAILURES_MAX,
             ScanError::NotFound | ScanError::NotDirectory => is_watched_below,
             _ => false,
         };
@@ -272,6 +277,12 @@ impl Watcher {
             ScanError::Exhausted(text) => {
                 self.log_unwatched(step.cx, Level::Warning, node, &format!("{text}; trying again"));
                 self.postpone(step.cx, visit);
+            }
+            ScanError::Other(text) if visit.failures < FAILURES_MAX => {
+                if visit.failures == 0 {
+                    self.log_unwatched(step.cx, Level::Warning, node, &format!("{text}; trying again"));
+                }
+                self.postpone(step.cx, Visit { failures: visit.failures + 1, ..visit });
             }
             ScanError::Other(text) => {
                 self.log_unwatched(step.cx, Level::Warning, node, text);

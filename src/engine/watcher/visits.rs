@@ -26,7 +26,7 @@ impl Watcher {
 
     /// A directory is to be visited.
     pub(super) fn push_visit(&mut self, node: NodeId, reason: VisitReason) {
-        self.visit_again(Visit { node, reason, tries: 0, known: None });
+        self.visit_again(Visit { node, reason, tries: 0, known: None, failures: 0 });
     }
 
     /// Makes a visit again.

@@ -70,12 +70,20 @@ impl<'a> PrivateDir<'a> {
                 Err(Errno::EEXIST) => continue,
                 outcome => outcome.map_err(failed("mkdir"))?,
             }
-            let dir = match dir::open_child(parent, &name) {
+            let opened = dir::open_child(parent, &name).map_err(|errno| ("open", errno));
+            let opened = opened.and_then(|dir| match stat(dir.as_fd()) {
+                Ok(found) => Ok((dir, found)),
+                Err(errno) => Err(("stat", errno)),
+            });
+            let (dir, found) = match opened {
                 // Another daemon has swept it.
-                Err(Errno::ENOENT) => continue,
-                outcome => outcome.map_err(failed("open"))?,
+                Err(("open", Errno::ENOENT)) => continue,
+                Err((op, errno)) => {
+                    let _ = file::remove_dir(parent, &name);
+                    return Err(failed(op)(errno));
+                }
+                Ok(opened) => opened,
             };
-            let found = stat(dir.as_fd()).map_err(failed("stat"))?;
             if !is_private(&found) && dir::fs_type(dir.as_fd()).is_ok_and(FsType::keeps_owners) {
                 let reason = "another process replaces the daemon's directories by its own";
                 return Err(Failure::refused("mkdir", path, reason));

@@ -1,8 +1,8 @@
 //! Copying and moving: which way the source takes to its destination.
 //!
 //! Invariants at every moment, and so also when the daemon is killed: the destination's name stands for
-//! what it stood for before, or for all of the new; the source is removed only when the destination is
-//! complete and on the disk.
+//! what it stood for before, or for all of the new, or for an empty directory while a tree is replaced, see
+//! `replaced`; the source is removed only when the destination is complete and on the disk.
 
 use super::attributes;
 use super::entry::Entry;
@@ -35,7 +35,6 @@ impl OpRun<'_> {
     pub fn relocate(&mut self, from: &Entry, to: &Entry) -> Result<(), Failure> {
         let renamed = if attributes::are_set_by(self.rule) || self.rule.replace {
             let found = self.source(from)?;
-            self.check_free(to, &found)?;
             self.rename_and_set(from, &found, to)
         } else {
             rename_new(from.dir(), &from.name, to.borrowed())

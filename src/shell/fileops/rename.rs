@@ -19,13 +19,14 @@ impl OpRun<'_> {
     ///
     /// # Errors
     ///
-    /// EXDEV where that takes a copy; why not else. The source has its name and attributes then.
+    /// EXDEV where that takes a copy, whether or not the destination is free; why not else. The source has its name and attributes then.
     pub fn rename_and_set(&mut self, from: &Entry, found: &Stat, to: &Entry) -> Result<(), Failure> {
         let path = self.source_path();
         let device = |entry: &Entry| stat(entry.dir()).map(|dir| dir.id.dev);
         if device(from) != device(to) {
             return Err(Failure::new(self.verb, path, Errno::EXDEV));
         }
+        self.check_free(to, found)?;
         let held = file::hold(from.dir(), &from.name).map_err(|errno| Failure::new("open", path, errno))?;
         let shared = self.shared;
         let lock = shared.inode_locks.lock(found.id);

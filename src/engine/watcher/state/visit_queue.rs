@@ -16,6 +16,8 @@ pub struct Visit {
     pub tries: u8,
     /// The watch by which that directory is known.
     pub known: Option<Wd>,
+    /// How often it has failed for a reason that may pass.
+    pub failures: u8,
 }
 
 /// Why a directory is visited, which says what events its content gets.
