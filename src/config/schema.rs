@@ -159,6 +159,9 @@ const WORKER: &[&str] = &["worker"];
 
 const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
 /// More threads than this do not make a disk faster.
+/// A watch descriptor is a positive `int` (`inotify_add_watch(2)`).
+const DIRS: Value = Value::Number { min: 0, max: i32::MAX as i64 };
+
 const THREADS: Value = Value::Number { min: 1, max: 64 };
 /// The most programs of one worker scheduler: far more than anybody needs, and few enough for a slip of
 /// the finger not to fill the process table.
@@ -244,6 +247,7 @@ pub static SECTIONS: &[Section] = &[
             key("auto_add", Value::Flag, "no", "watch directories that appear below later"),
             key("exclude_filter", Value::Regex, "", "paths that are left out").list(),
             key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
+            key("max_dirs", DIRS, "", "directories at most; 0 = no limit"),
             key("logname", Value::Name, "", "log name; the section's name unless set"),
             key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
             key("catch_up", CATCH_UP, "no", "events to make up at start"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::config::host::{Host, HostFile, Ownership};
 use crate::pattern::{Component, PathPattern};
 use crate::sys;
+use crate::sys::limits::Limit;
 use crate::types::Identity;
 
 /// Largest file that is read: hundreds of times a long configuration, so that a mistake such as
@@ -49,6 +50,10 @@ impl Host for Machine {
         }
         found.sort();
         Ok(found)
+    }
+
+    fn watches_max(&self) -> Option<u64> {
+        Limit::Watches.read().ok()
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {
