@@ -4,12 +4,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::fs;
 
 use rinotifyd::config::filter::Filters;
 use rinotifyd::config::{Config, Trigger};
 use rinotifyd::engine::message::{Entry, EntryKind, List, Scan, Seen};
 use rinotifyd::engine::{Effect, Engine, Input, KEPT_MAX, Options, SIFT_AT};
 use rinotifyd::event::{EventKind, HEADER_SIZE, IN_ISDIR, RawEvent};
+use rinotifyd::record::Level;
 use rinotifyd::types::{Millis, Wd};
 
 #[allow(dead_code, reason = "the simulation uses more of it")]
@@ -141,9 +143,13 @@ impl Lab {
         }
     }
 
+    /// Something happens to a directory.
     fn event(&mut self, dir: &str, kind: EventKind, cookie: u32, name: &str) {
-        let event =
-            RawEvent { wd: self.wds[dir], mask: kind.bit() | IN_ISDIR, cookie, name: name.as_bytes() };
+        self.raw_event(dir, kind.bit() | IN_ISDIR, cookie, name);
+    }
+
+    fn raw_event(&mut self, dir: &str, mask: u32, cookie: u32, name: &str) {
+        let event = RawEvent { wd: self.wds[dir], mask, cookie, name: name.as_bytes() };
         let size = HEADER_SIZE + 16;
         self.step(Input::Filled { bytes: size, emptied: true, wall_ns: 0 });
         self.step(Input::Event { event, size });
@@ -212,4 +218,59 @@ fn a_repair_gets_to_its_end_however_often_the_kernel_drops_events() {
     }
     let missing = (0..DIRS).filter(|number| !lab.visited.contains(&format!("{TOP}/{number}"))).count();
     assert_eq!(missing, 0, "directories were not visited, of {DIRS}");
+}
+
+/// What this thread has used of a processor, in nanoseconds: the load of the machine is not part of it.
+fn used_ns() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// As many directories, in each of which ten tasks wait.
+fn waiting(dirs: usize) -> Lab {
+    let mut config = config();
+    config.log.default = Level::Critical;
+    config.schedulers[0].delay_ms = 3_600_000;
+    config.event_maps[0].triggers[EventKind::CloseWrite as usize] = vec![Trigger::Schedule(0)];
+    config.watches.push(setup::watch("stays", b"/other"));
+    let mut lab = Lab::new(config);
+    let dirs: Vec<String> = (0..dirs).map(|number| lab.dir(TOP, &number.to_string())).collect();
+    lab.start();
+    for (dir, file) in dirs.iter().flat_map(|dir| (0..10).map(move |file| (dir, file))) {
+        lab.raw_event(dir, EventKind::CloseWrite.bit(), 0, &format!("file {file}"));
+    }
+    lab.carry_out();
+    lab
+}
+
+/// Ten times as much costs ten times as much, and not a hundred times.
+fn check_linear(work: impl Fn(&mut Lab)) {
+    let cost = |dirs| {
+        let mut lab = waiting(dirs);
+        let before = used_ns();
+        work(&mut lab);
+        used_ns() - before
+    };
+    let (few, many) = (cost(1_000), cost(10_000));
+    assert!(many < 40 * few.max(1_000_000), "{few} ns, and {many} ns for ten times as many");
+}
+
+#[test]
+fn a_reload_that_drops_directories_with_tasks_costs_in_proportion() {
+    check_linear(|lab| {
+        let mut config = config();
+        config.log.default = Level::Critical;
+        config.watches[0] = setup::watch("stays", b"/other");
+        lab.step(Input::Reload(Box::new(config)));
+        lab.settle();
+        assert!(!lab.engine.has_tasks() && lab.engine.directories() == 2, "`/` and `/other`");
+    });
+}
+
+#[test]
+fn an_overflow_with_waiting_tasks_costs_in_proportion() {
+    check_linear(|lab| {
+        lab.overflow();
+        lab.settle();
+    });
 }

@@ -65,8 +65,17 @@ pub fn config(sections: &[Fields], reader: &mut Reader<'_>) -> Config {
         _ => event_map(fields, &names, &schedulers, &mut reader.out),
     });
     let mut event_maps: Vec<_> = maps.collect();
-    let watches = of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, reader)).collect();
+    let max_dirs = max_dirs(reader.host.watches_max(), of(Kind::Watch).count());
+    let watches =
+        of(Kind::Watch).map(|fields| watch(fields, &names, &mut event_maps, max_dirs, reader)).collect();
     Config { daemon, log, syslog, schedulers, event_maps, watches }
+}
+
+/// The directories that one of so many watches may have unless its section says so: half of what the kernel allows,
+/// and a share of the other half. So no watch takes the room of all others, and one that is alone has it all.
+fn max_dirs(watches_max: Option<u64>, watches: usize) -> u32 {
+    let Some(half) = watches_max.map(|max| max / 2).filter(|_| watches > 1) else { return 0 };
+    u32::try_from(half + half / watches as u64).unwrap_or(0)
 }
 
 /// The sections of a kind, in the order in which they are numbered. A job is a scheduler, an event map and a
@@ -428,6 +437,7 @@ fn watch(
     fields: &Fields,
     names: &Referable<'_>,
     event_maps: &mut Vec<EventMap>,
+    max_dirs: u32,
     reader: &mut Reader<'_>,
 ) -> Watch {
     let (host, out) = (reader.host, &mut reader.out);
@@ -457,6 +467,7 @@ fn watch(
     let event_map = watch_map(fields, names, event_maps, out);
     let (rec, auto_add) = (fields.flag("rec", out), fields.flag("auto_add", out));
     let rescan_ms = fields.duration("rescan", out);
+    let max_dirs = if fields.has("max_dirs") { fields.number("max_dirs", out) } else { max_dirs };
     let catch_up = fields.choice("catch_up", out) == "all";
     let logname = log_name(fields, &fields.name, out);
     let roots: Vec<Vec<u8>> = paths.iter().map(PathPattern::fixed).collect();
@@ -471,6 +482,7 @@ fn watch(
         rec,
         auto_add,
         rescan_ms,
+        max_dirs,
         catch_up,
         exclude,
         exclude_glob,

@@ -48,6 +48,11 @@ pub trait Host {
     /// Those of the group database.
     fn group(&self, name: &str) -> io::Result<Option<u32>>;
 
+    /// How many watches the kernel allows the user, if it says so.
+    fn watches_max(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether the daemon runs as root.
     fn is_root(&self) -> bool;
 }

@@ -100,6 +100,7 @@ pub fn from_command_line(inline: &Inline) -> Result<Loaded, Diagnostics> {
             rec: inline.recursive,
             auto_add: inline.recursive,
             rescan_ms: 0,
+            max_dirs: 0,
             catch_up: false,
             exclude: Filters::default(),
             exclude_glob,

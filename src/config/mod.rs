@@ -408,6 +408,8 @@ pub struct Watch {
     pub auto_add: bool,
     /// Compare with the disk this often; 0 = never.
     pub rescan_ms: Millis,
+    /// The most directories; 0 = no limit.
+    pub max_dirs: u32,
     /// Synthesize events at start for every entry that exists.
     pub catch_up: bool,
     /// Paths that are left out: no events, and no watch on a directory. Anchored at the start, from

@@ -169,6 +169,8 @@ const DELETE: &[&str] = &["delete"];
 const WORKER: &[&str] = &["worker"];
 
 const COUNT: Value = Value::Number { min: 0, max: JOBS_MAX };
+/// A watch descriptor is a positive `int` (`inotify_add_watch(2)`).
+const DIRS: Value = Value::Number { min: 0, max: i32::MAX as i64 };
 /// More threads than this do not make a disk faster.
 const THREADS: Value = Value::Number { min: 1, max: 64 };
 /// The most programs of one worker scheduler. A number with a digit too many does not fill the process
@@ -268,6 +270,7 @@ const WATCH_KEYS: &[Key] = &[
     key("exclude_glob", Value::Glob, "", "names, or paths below the watch path, that are left out").list(),
     key("include_glob", Value::Glob, "", "the only files that are meant").list(),
     key("exclude_filter_file", Value::File, "", "files with one exclude_filter a line").list(),
+    key("max_dirs", DIRS, "", "directories at most; 0 = no limit"),
     key("logname", Value::Name, "", "log name; the section's name unless set"),
     key("rescan", Value::Duration, "0", "compare with the disk this often; 0 = never"),
     key("catch_up", CATCH_UP, "no", "events to make up at start"),

@@ -50,6 +50,8 @@ pub enum Timer {
     Shutdown,
     /// A directory for which there was no room is tried again.
     WatchLimit,
+    /// Directories that were too many for their watch may have room.
+    MaxDirs,
     /// Visits for which the machine was short of something are made again.
     Postponed,
     /// Files that may still be written to are asked about.

@@ -152,6 +152,7 @@ impl Engine {
                 | Timer::Workers(_) => tasks.on_timer(&mut cx, &mut watcher.places(), timer),
                 Timer::Renames
                 | Timer::WatchLimit
+                | Timer::MaxDirs
                 | Timer::Postponed
                 | Timer::Unsettled
                 | Timer::Rescan(_) => {

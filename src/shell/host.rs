@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::config::host::Host;
 use crate::config::trust::{Kind, Ownership, Part};
 use crate::pattern::{Component, PathPattern};
+use crate::sys::limits::Limit;
 use crate::sys::stat::{self, Stat};
 use crate::sys::trusted_file::{self, Opened, open_judged};
 use crate::sys::user;
@@ -72,6 +73,10 @@ impl Host for Machine {
             || name.components().count() == 1
                 && std::env::split_paths(&path).any(|dir| dir.join(name).exists())
             || name.components().count() > 1 && !name.is_absolute()
+    }
+
+    fn watches_max(&self) -> Option<u64> {
+        Limit::Watches.read().ok()
     }
 
     fn user(&self, name: &str, group: Option<u32>) -> io::Result<Option<Identity>> {

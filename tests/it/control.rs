@@ -601,3 +601,30 @@ fn a_second_daemon_with_the_same_configuration_ends() {
     assert!(scratch.ask(&["status"]).contains(&daemon.pid().to_string()));
     end(daemon);
 }
+
+/// What one user makes without end does not take the room of others.
+#[test]
+fn a_watch_that_is_full_says_so_and_goes_on_when_there_is_room() {
+    let max = "path = @/src\nmax_dirs = 4\n";
+    let config = CONFIG.replacen("path = @/src\n", max, 1).replace("IN_CREATE = now", "IN_DELETE = later");
+    assert!(config.contains(max), "{config}");
+    let (scratch, mut daemon) = start(&config);
+    let row = "\"name\":\"src\"";
+    let counts = |watched: &str, unwatched: &str| {
+        let json = scratch.ask(&["watches", "--json"]);
+        member(&json, row, "directories") == watched && member(&json, row, "unwatched") == unwatched
+    };
+    (0..10).for_each(|number| drop(scratch.dir(format!("src/{number}"))));
+    daemon.wait_for(|| counts("4", "7"), "four directories");
+    let json = scratch.ask(&["watches", "--json"]);
+    assert!(member(&json, row, "why").contains("max_dirs"), "{json}");
+    assert_eq!(daemon.lines("max_dirs=4").len(), 1, "{}", daemon.log());
+    (0..10).filter(|number| number % 2 == 0).for_each(|number| {
+        fs::remove_dir(scratch.path(format!("src/{number}"))).unwrap();
+    });
+    daemon.wait_for(|| counts("4", "2"), "as many of those that are left");
+    [1, 3].into_iter().for_each(|number| fs::remove_dir(scratch.path(format!("src/{number}"))).unwrap());
+    daemon.wait_for(|| counts("4", "0"), "all that are left");
+    daemon.wait_log("all directories of the watch are watched again");
+    end(daemon);
+}

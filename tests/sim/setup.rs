@@ -60,6 +60,7 @@ pub fn watch(name: &str, path: &[u8]) -> Watch {
         rec: true,
         auto_add: true,
         rescan_ms: 0,
+        max_dirs: 0,
         catch_up: false,
         exclude: Default::default(),
         exclude_glob: Default::default(),

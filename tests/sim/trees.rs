@@ -31,6 +31,8 @@ struct Plan {
     neighbour: bool,
     /// What [`is_excluded`] says is.
     excludes: bool,
+    /// The limit of the watch; 0 is none.
+    max_dirs: u32,
 }
 
 const PLAIN: Plan = Plan {
@@ -42,6 +44,7 @@ const PLAIN: Plan = Plan {
     scripts: 14,
     neighbour: false,
     excludes: false,
+    max_dirs: 0,
 };
 
 fn prepare(seed: u64, plan: Plan) -> Shell {
@@ -77,6 +80,7 @@ fn prepare(seed: u64, plan: Plan) -> Shell {
             config.watches[1].event_map = 1;
         }
     }
+    config.watches[0].max_dirs = plan.max_dirs;
     if plan.excludes {
         let filter = r"\A(?:^/top/watched/(?-u:.*/)?a/b$)".to_owned();
         config.watches[0].exclude = Filters::new(&[filter]).expect("a valid expression");
@@ -283,6 +287,29 @@ fn what_is_excluded_depends_on_its_path_of_now() {
         expected.retain(|path| !is_excluded(path));
         check_watched(&shell, &expected);
         check_all_is_told(&shell, |path| !is_excluded(path));
+    });
+}
+
+/// As many as there is room for, also when others are gone; and the watches of others have what they need.
+#[test]
+fn a_watch_has_as_many_directories_as_it_may() {
+    for_seeds(SEEDS, |seed| {
+        let max_dirs = 1 + seed as u32 % 7;
+        let (orderly, neighbour) = (seed % 3 > 0, seed % 2 > 0);
+        let shell = run(seed, Plan { max_dirs, orderly, neighbour, scripts: 20, ..PLAIN });
+        let (kernel, watched) = (&shell.world.kernel, check_watches(&shell));
+        let [own, others] = [shell.world.watched, shell.world.outside].map(|root| {
+            let path = kernel.path(root);
+            let dirs = expected(kernel, root).into_iter().filter(|dir| dir.starts_with(&path));
+            dirs.collect::<HashSet<_>>()
+        });
+        let (found, allowed) = (own.intersection(&watched).count(), own.len().min(max_dirs as usize));
+        if neighbour {
+            // What is watched already keeps its watch when it moves over.
+            assert!(others.is_subset(&watched) && found >= allowed, "{watched:?} of {own:?}");
+        } else {
+            assert_eq!(found, allowed, "{watched:?} of {own:?}");
+        }
     });
 }
 

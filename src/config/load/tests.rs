@@ -129,6 +129,10 @@ impl Host for Fake {
         Ok((name == "staff").then_some(50))
     }
 
+    fn watches_max(&self) -> Option<u64> {
+        Some(1_000)
+    }
+
     fn is_root(&self) -> bool {
         self.root
     }
@@ -672,4 +676,19 @@ proptest! {
         let said = Fake::new(text).said();
         prop_assert!(!said.replace('\n', "").chars().any(is_unsafe), "{said:?}");
     }
+}
+
+/// The kernel of these tests allows 1000 watches.
+#[test]
+fn no_watch_may_take_the_room_of_all_others() {
+    let max_dirs = |text: &str| {
+        let config = config(&format!("{SCHEDULER}{MAP}{text}"));
+        config.watches.iter().map(|watch| watch.max_dirs).collect::<Vec<_>>()
+    };
+    assert_eq!(max_dirs(WATCH), [0]);
+    let other = WATCH.replace("[watch w]", "[watch v]");
+    assert_eq!(max_dirs(&format!("{WATCH}{other}")), [750, 750]);
+    assert_eq!(max_dirs(&format!("{WATCH}max_dirs = 0\n{other}max_dirs = 999999\n")), [0, 999_999]);
+    let range = "it must be between 0 and 2147483647";
+    watch_says("max_dirs = -1", &format!("m:9:12: error: \"-1\" is out of range: {range}"));
 }

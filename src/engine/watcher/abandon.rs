@@ -16,6 +16,7 @@ impl Watcher {
         step.audience.left(step.cx, &mut self.places(), &nodes, why);
         for &node in &nodes {
             if let Some(wd) = self.tree.wd(node) {
+                self.count_out(step.cx, node);
                 self.tree.unbind(node);
                 self.unwatch_unused(step.cx, wd);
             }

@@ -92,7 +92,14 @@ impl Watcher {
         if new == CoverId::NONE {
             return self.abandon(step, node, "no watch covers its new place");
         }
+        let is_watched = self.tree.wd(node).is_some();
+        if is_watched {
+            self.count_out(step.cx, node);
+        }
         self.set_cover(node, new);
+        if is_watched {
+            self.count_in(node);
+        }
         self.join(node, old, old_mask);
     }
 

@@ -38,7 +38,12 @@ impl Watcher {
             Some(_) => {}
             None if self.is_known_elsewhere(step, visit, seen.wd) => return,
             None => {
+                if let Some(watch) = self.full_watch(step.cx, node) {
+                    self.hold_back(step.cx, node, watch);
+                    return self.unwatch_unused(step.cx, seen.wd);
+                }
                 self.tree.bind(node, seen.wd);
+                self.count_in(node);
                 self.note_watched(step.cx, node, seen.remote);
                 self.join_first(node, visit.reason);
             }

@@ -78,7 +78,7 @@ impl Watcher {
     }
 
     /// The directories that should be watched and are not.
-    fn unwatched(&self) -> Vec<NodeId> {
+    pub(super) fn unwatched(&self) -> Vec<NodeId> {
         let mut nodes = self.tree.subtree(ROOT);
         nodes.retain(|node| {
             self.tree.is_linked(*node) && self.tree.wd(*node).is_none() && self.is_covered(*node)

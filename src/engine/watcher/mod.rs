@@ -10,7 +10,7 @@
 //! `unsettled` (files that may still be written to), `joins` (directories that come under another watch),
 //! `abandon` (how a directory ceases to be watched), `cover_again` (what a rename means for what is below),
 //! `renames`, `repair` (overflow, rescan, mounts),
-//! `limit` (the kernel's limit of watches), `found` (what a visit has found), `scans` (what a visit asks),
+//! `limit` (the kernel's limit of watches), `room` (the limit of one watch), `found` (what a visit has found), `scans` (what a visit asks),
 //! `reload`, `report` (for the status).
 
 mod abandon;
@@ -25,6 +25,7 @@ mod reload;
 mod renames;
 mod repair;
 mod report;
+mod room;
 mod scans;
 mod state;
 #[cfg(test)]
@@ -113,6 +114,7 @@ impl Watcher {
                 self.release_passed(step);
             }
             Timer::WatchLimit => self.on_limit_timer(step.cx),
+            Timer::MaxDirs => self.on_room_timer(step.cx),
             Timer::Postponed => self.visits.resume_postponed(),
             Timer::Unsettled => self.on_unsettled_due(step.cx),
             Timer::Rescan(watch) => self.on_rescan(step.cx, WatchIndex(watch), wall_ns),
@@ -252,6 +254,9 @@ impl Watcher {
     /// The kernel took the watch away: the directory was deleted or its filesystem unmounted.
     fn watch_ended(&mut self, cx: &mut Context<'_>, node: NodeId) {
         self.tree.pin(node);
+        if self.tree.wd(node).is_some() {
+            self.count_out(cx, node);
+        }
         self.tree.unbind(node);
         if self.tree.is_linked(node)
             && let Some(parent) = self.tree.parent(node)

@@ -28,6 +28,7 @@ impl Watcher {
         for &node in &nodes {
             self.note_found(step.cx, node);
         }
+        self.recount(step, old_config);
         let mut meanings = (HashMap::new(), HashMap::new());
         for (&node, (old, old_mask)) in nodes.iter().zip(old) {
             let new = self.cover(node);
@@ -45,6 +46,13 @@ impl Watcher {
                 self.push_visit(node, VisitReason::Existing);
             }
         }
+    }
+
+    fn recount(&mut self, step: &mut Step<'_, '_>, old_config: &Config) {
+        let numbers: HashMap<&str, WatchIndex> =
+            WatchIndex::all(step.cx.config).map(|(index, watch)| (watch.name.as_str(), index)).collect();
+        let new = |watch: WatchIndex| numbers.get(watch.of(old_config).name.as_str()).copied();
+        self.count_anew(step.cx, &new);
     }
 
     fn renumber_joins(&mut self, old_config: &Config, config: &Config) {

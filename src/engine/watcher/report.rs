@@ -10,6 +10,9 @@ use crate::rows::{Rows, Value};
 /// Why directories have no watch when the kernel's limit is reached.
 const NO_ROOM: &str = "no room for more watches; raise fs.inotify.max_user_watches";
 
+/// The same when the watch has as many directories as it may have.
+const TOO_MANY: &str = "max_dirs directories are watched; raise max_dirs, or exclude some";
+
 /// How one path of one watch is.
 #[derive(Clone, Debug, Default)]
 struct PathState {
@@ -124,10 +127,12 @@ impl Watcher {
 
     fn stage(&self, config: &Config, (watch, path): PathIndex, state: &PathState) -> (Stage, &str) {
         let text = &watch.of(config).paths[usize::from(path)].text;
+        let is_full = state.unwatched > 0 && self.room.full(watch).is_some();
         let has_no_room = state.unwatched > 0 && self.repair.limit.is_some();
         match self.troubles.get(text) {
             Some(Trouble::Failed(why)) => (if state.armed { Stage::Armed } else { Stage::Failed }, why),
             _ if state.armed && has_no_room => (Stage::Armed, NO_ROOM),
+            _ if state.armed && is_full => (Stage::Armed, TOO_MANY),
             _ if state.armed => (Stage::Armed, ""),
             Some(Trouble::SingleFile) => (Stage::Armed, "a single file"),
             _ if has_no_room => (Stage::Failed, NO_ROOM),

@@ -39,6 +39,14 @@ impl Watcher {
                 continue;
             }
             self.resolve_cover(step, node);
+            if self.tree.wd(node).is_none()
+                && self.can_visit(visit)
+                && let Some(watch) = self.full_watch(step.cx, node)
+            {
+                self.hold_back(step.cx, node, watch);
+                self.drop_visit(step.cx, visit);
+                continue;
+            }
             if !self.can_visit(visit) {
                 self.drop_visit(step.cx, visit);
                 continue;
@@ -63,12 +71,6 @@ impl Watcher {
             && self.is_covered(visit.node)
             && self.can_be_in(self.tree.parent(visit.node))
             && !self.is_held_back(visit.node)
-    }
-
-    /// Whether there is a way to a directory through its parent. A parent that has no watch is dead,
-    /// except on the way to a watch path, where it need not be readable.
-    fn can_be_in(&self, parent: Option<NodeId>) -> bool {
-        parent.is_none_or(|parent| self.tree.wd(parent).is_some() || self.seeks(parent))
     }
 
     /// A visit is not made.

@@ -49,6 +49,12 @@ impl Watcher {
         }
     }
 
+    /// Whether there is a way to a directory through its parent. A parent that has no watch is dead,
+    /// except on the way to a watch path, where it need not be readable.
+    pub(super) fn can_be_in(&self, parent: Option<NodeId>) -> bool {
+        parent.is_none_or(|parent| self.tree.wd(parent).is_some() || self.seeks(parent))
+    }
+
     /// Gives a child a node, if a watch covers it, and queues a visit unless it had one already.
     pub(super) fn adopt(
         &mut self,
@@ -79,7 +85,14 @@ impl Watcher {
                 }
             },
         };
+        let is_watched = self.tree.wd(node).is_some();
+        if is_watched {
+            self.count_out(cx, node);
+        }
         self.set_cover(node, cover);
+        if is_watched {
+            self.count_in(node);
+        }
         self.stale.note_new(node, parent);
         self.push_visit(node, reason);
     }

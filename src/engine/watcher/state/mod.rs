@@ -5,6 +5,7 @@ pub mod covers;
 pub mod joins;
 pub mod renames;
 pub mod repair;
+pub mod room;
 pub mod stale;
 pub mod stream;
 pub mod tree;
@@ -22,6 +23,7 @@ use covers::{CoverId, Covers, FoundNames};
 use joins::Joins;
 use renames::{PendingRename, Renames};
 use repair::Repair;
+use room::Room;
 use stale::Stale;
 use stream::Stream;
 use tree::Tree;
@@ -70,6 +72,7 @@ pub struct Watcher {
     pub(super) renames: Renames,
     pub(super) joins: Joins,
     pub(super) stale: Stale,
+    pub(super) room: Room,
     pub(super) repair: Repair,
     /// By the text of the path, which means the same in every watch and in the next configuration.
     pub(super) troubles: BTreeMap<Vec<u8>, Trouble>,
@@ -103,6 +106,7 @@ impl Watcher {
             renames: Renames::default(),
             joins: Joins::default(),
             stale: Stale::default(),
+            room: Room::default(),
             repair: Repair::default(),
             troubles: BTreeMap::new(),
             said_links: SaidLinks::default(),

@@ -396,7 +396,7 @@ mod tests {
     fn each_rename_is_found_by_all_that_is_known_of_it() {
         let mut tree = Tree::new();
         let nodes = [b"a", b"b", b"c"].map(|name| tree.insert(ROOT, name).unwrap());
-        let visit = |node| Visit { node, reason: VisitReason::Verify, tries: 0, known: None };
+        let visit = |node| Visit { node, reason: VisitReason::Verify, tries: 0, failures: 0, known: None };
         let mut renames = Renames::default();
         for (node, wait) in nodes.into_iter().zip([Wait::Arrival(7), Wait::Exchange, Wait::Search]) {
             renames.put(PendingRename::new(wait, ROOT, Some(node), tree.name(node), 0));
