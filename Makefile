@@ -25,7 +25,7 @@ export RINOTIFYD_CONFIG = $(SYSCONFDIR)/rinotifyd/rinotifyd.conf
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help build test churn soak fuzz differential demo smoke bench static size deb install uninstall clean
+.PHONY: help build test churn soak faults fuzz differential demo smoke bench static size deb install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -45,6 +45,9 @@ churn: ## random changes to a watched tree, compared with the disk; SEED=1 SECON
 
 soak: ## attackers, changes, reloads, kills and clients at once: nothing is lost, nothing grows; SECONDS=60
 	SOAK_SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test soak -- --nocapture
+
+faults: ## each system call of file operations and of a scan failed and killed once, by strace; ONLY=fsync:error=EIO:when=1
+	$(if $(ONLY),FAULTS_ONLY=$(ONLY),FAULTS_WHOLE=1) $(CARGO) test --locked --test faults
 
 fuzz: ## bytes from outside make no panic and no hang; SECONDS=8 for each target, TARGETS="events control"
 	tools/fuzz.sh $(or $(SECONDS),8) $(TARGETS)
