@@ -8,7 +8,7 @@ use super::step::{TaskStep, seconds};
 use super::table::{Key, Look, State, Subject};
 use crate::config::{Action, Scheduler, WhileRunning};
 use crate::engine::context::{Phase, Timer};
-use crate::engine::ids::TaskId;
+use crate::engine::ids::{NodeId, TaskId};
 use crate::engine::told::Told;
 use crate::record::{Level, Record};
 use crate::types::{Millis, seconds as text_of_seconds};
@@ -28,12 +28,8 @@ struct Numbered<'a> {
 }
 
 impl Numbered<'_> {
-    fn key<'s>(&self, subject: &'s Subject) -> Key<'s> {
-        if self.scheduler.singlejob {
-            Key::Single(self.index)
-        } else {
-            Key::Path(self.index, subject.node, &subject.name)
-        }
+    fn key<'n>(&self, (dir, name): (NodeId, &'n [u8])) -> Key<'n> {
+        if self.scheduler.singlejob { Key::Single(self.index) } else { Key::Path(self.index, dir, name) }
     }
 }
 
@@ -55,7 +51,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
         {
             return self.log_refused(scheduler, event);
         }
-        match self.table.find(numbered.key(&subject)) {
+        match self.table.find(numbered.key((subject.node, &subject.name))) {
             None => self.add(numbered, subject),
             Some(id) => match self.table.get(id).map(|task| task.state) {
                 Some(State::Waiting(_) | State::Ready(_)) => self.reschedule(id, scheduler, subject),
@@ -68,9 +64,10 @@ impl<'b> TaskStep<'_, 'b, '_> {
     /// An event map says that this event cancels a task.
     pub fn cancel(&mut self, sched: usize, event: &Told<'_>) {
         let numbered = self.numbered(sched);
-        let subject = self.subject(event);
         self.cx.explain(|| format!("scheduler {}: a waiting task is cancelled", numbered.scheduler.name));
-        let Some(id) = self.table.find(numbered.key(&subject)) else { return };
+        // Most such events find no task, and allocate nothing.
+        let key = numbered.key(self.places.normal(event.dir, event.name));
+        let Some(id) = self.table.find(key) else { return };
         match self.table.get(id).map(|task| task.state) {
             Some(State::Waiting(_) | State::Ready(_)) => self.remove(id, Level::Info, "task cancelled"),
             Some(State::Running) if self.table.look(id) != Look::None => {
@@ -101,7 +98,7 @@ impl<'b> TaskStep<'_, 'b, '_> {
     fn subject(&self, event: &Told<'_>) -> Subject {
         let (node, name) = self.places.normal(event.dir, event.name);
         let src_path = event.src.map(|(dir, name)| self.places.path(dir, name).into());
-        Subject { node, name, src_path, kind: event.kind, is_dir: event.is_dir }
+        Subject { node, name: name.into(), src_path, kind: event.kind, is_dir: event.is_dir }
     }
 
     fn log_refused(&mut self, scheduler: &Scheduler, event: &Told<'_>) {

@@ -37,10 +37,10 @@ impl<'a> Places<'a> {
 
     /// The form in which equal paths are equal: the name in the directory around it. Only `/` has none.
     #[must_use]
-    pub fn normal(&self, dir: NodeId, name: &[u8]) -> (NodeId, Box<[u8]>) {
+    pub fn normal<'n>(&'n self, dir: NodeId, name: &'n [u8]) -> (NodeId, &'n [u8]) {
         match self.tree.parent(dir) {
-            Some(parent) if name.is_empty() => (parent, self.tree.name(dir).into()),
-            _ => (dir, name.into()),
+            Some(parent) if name.is_empty() => (parent, self.tree.name(dir)),
+            _ => (dir, name),
         }
     }
 
