@@ -12,6 +12,7 @@ use super::visit_queue::Visit;
 use crate::engine::ids::NodeId;
 use crate::engine::store::sorted_queue::SortedQueue;
 use crate::engine::store::wheel::TimerId;
+use crate::event::EventKind;
 use crate::types::Millis;
 
 /// How long after an IN_MOVED_FROM its other half may be queued. Both are queued within one
@@ -274,18 +275,21 @@ impl Renames {
         let Some(rename) = self.by_node.get(&node).and_then(|number| self.pending.get_mut(number)) else {
             return false;
         };
-        if rename.missed_since_ns.is_some() {
-            return false;
-        }
-        if self.deferred_len < kept_max {
+        // No visit would tell that a watch has ended. That is told once for each watch.
+        let is_needed = |kept: &Kept| kept.mask & EventKind::Ignored.bit() != 0;
+        if is_needed(&event) || rename.missed_since_ns.is_none() && self.deferred_len < kept_max {
             self.deferred_len += 1;
             rename.deferred.push(event);
             return false;
         }
-        let dropped = std::mem::take(&mut rename.deferred);
-        self.deferred_len -= dropped.len();
-        let oldest = dropped.iter().map(|kept| kept.place.since_ns).min();
+        if rename.missed_since_ns.is_some() {
+            return false;
+        }
+        let oldest = rename.deferred.iter().map(|kept| kept.place.since_ns).min();
         rename.missed_since_ns = Some(oldest.map_or(event.place.since_ns, |ns| ns.min(event.place.since_ns)));
+        self.deferred_len -= rename.deferred.len();
+        rename.deferred.retain(is_needed);
+        self.deferred_len += rename.deferred.len();
         true
     }
 
