@@ -40,6 +40,7 @@ impl Watcher {
             None => {
                 if let Some(watch) = self.full_watch(step.cx, node) {
                     self.hold_back(step.cx, node, watch);
+                    self.joins.forget(node);
                     return self.unwatch_unused(step.cx, seen.wd);
                 }
                 self.tree.bind(node, seen.wd);
