@@ -529,7 +529,8 @@ fn the_home_of_a_user_leads_nowhere_else() {
     scratch.write("victim/secret", SECRET);
     scratch.write("home/honest/Public/file", "");
     daemon.wait_for(|| !scratch.lines("ran").is_empty(), "a command");
-    assert_eq!(scratch.lines("ran"), [scratch.expand("@/home/honest/Public/file")]);
+    let honest = scratch.expand("@/home/honest/Public/file");
+    assert!(scratch.lines("ran").iter().all(|path| *path == honest), "{:?}", scratch.lines("ran"));
     assert_eq!(daemon.lines(&why).len(), 1);
     daemon.stop();
 }
