@@ -36,7 +36,7 @@ impl Watcher {
             // Asked for twice, and told once.
             Some(_) if matches!(visit.reason, VisitReason::Created | VisitReason::Moved) => return,
             Some(_) => {}
-            None if self.is_known_elsewhere(step, visit, seen.wd) => return,
+            None if self.take_known_elsewhere(step, visit, seen.wd) => return,
             None => {
                 if let Some(watch) = self.full_watch(step.cx, node) {
                     self.hold_back(step.cx, node, watch);
@@ -70,7 +70,7 @@ impl Watcher {
 
     /// Deals with a directory that was found here but is known elsewhere: it was renamed. Returns
     /// `false` when it was not, because both are bind mounts of one directory.
-    fn is_known_elsewhere(&mut self, step: &mut Step<'_, '_>, visit: Visit, wd: Wd) -> bool {
+    fn take_known_elsewhere(&mut self, step: &mut Step<'_, '_>, visit: Visit, wd: Wd) -> bool {
         let mut known: Vec<NodeId> = self.tree.nodes_of(wd).iter().collect();
         known.retain(|known| !self.leads_to_root(*known));
         if known.is_empty() || self.leads_to_root(visit.node) {

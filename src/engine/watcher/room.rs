@@ -4,47 +4,18 @@
 //! watch keeps its watch. When the watch loses directories, those that
 //! had to wait are visited, for what has changed meanwhile.
 
-use super::state::Watcher;
-use super::state::covers::CoverId;
 use super::state::repair::Pass;
 use super::state::tree::ROOT;
+use super::state::{ROOM_MS, Watcher};
 use crate::engine::context::{Context, Timer};
 use crate::engine::ids::{NodeId, WatchIndex};
 use crate::record::{Level, Record};
-use crate::types::Millis;
-
-/// From the first directory that a full watch loses to the visits of those that wait for room.
-const ROOM_MS: Millis = 1_000;
 
 /// So many directories of a watch are remembered that wait for room: the kernel does not tell when they are gone.
 /// Others are found by listing again when there is room.
 const HELD_MAX: usize = 10_000;
 
 impl Watcher {
-    /// The watches that cover these directories, each once.
-    fn watches_of(&self, cover: CoverId) -> Vec<WatchIndex> {
-        let mut watches: Vec<_> = self.covers.inside(cover).iter().map(|member| member.watch).collect();
-        watches.dedup();
-        watches
-    }
-
-    /// A directory got its watch, or another cover.
-    pub(super) fn count_in(&mut self, node: NodeId) {
-        for watch in self.watches_of(self.cover(node)) {
-            self.room.add(watch);
-        }
-    }
-
-    /// A directory loses its watch, or gets another cover.
-    pub(super) fn count_out(&mut self, cx: &mut Context<'_>, node: NodeId) {
-        for watch in self.watches_of(self.cover(node)) {
-            self.room.take(watch);
-            if self.room.full(watch).is_some() && self.room.timer.is_none() {
-                self.room.timer = Some(cx.timer_in(ROOM_MS, Timer::MaxDirs));
-            }
-        }
-    }
-
     /// The first of the watches that cover the directory, if all of them have as many directories as they may.
     /// The watch paths themselves, and what leads to them, are always watched.
     pub(super) fn full_watch(&self, cx: &Context<'_>, node: NodeId) -> Option<WatchIndex> {

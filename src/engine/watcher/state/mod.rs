@@ -15,10 +15,11 @@ pub mod visit_queue;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::engine::context::Context;
-use crate::engine::ids::NodeId;
+use crate::engine::context::{Context, Timer};
+use crate::engine::ids::{NodeId, WatchIndex};
 use crate::engine::told::Audience;
 use crate::engine::watcher::places::Places;
+use crate::types::Millis;
 use covers::{CoverId, Covers, FoundNames};
 use joins::Joins;
 use renames::{PendingRename, Renames};
@@ -29,6 +30,9 @@ use stream::Stream;
 use tree::Tree;
 use unsettled::Unsettled;
 use visit_queue::VisitQueue;
+
+/// From the first directory that a full watch loses to the visits of those that wait for room.
+pub const ROOM_MS: Millis = 1_000;
 
 /// Why a watch path is not watched as a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,5 +172,29 @@ impl Watcher {
     pub(super) fn is_between_names(&self, node: NodeId) -> bool {
         self.renames.has_directories()
             && self.tree.in_transit(node).is_some_and(|top| self.renames.contains(top))
+    }
+
+    /// The watches that see what happens in a directory with this cover, each once.
+    pub(super) fn watches_of(&self, cover: CoverId) -> Vec<WatchIndex> {
+        let mut watches: Vec<_> = self.covers.inside(cover).iter().map(|member| member.watch).collect();
+        watches.dedup();
+        watches
+    }
+
+    /// A directory got its watch, or another cover.
+    pub(super) fn count_in(&mut self, node: NodeId) {
+        for watch in self.watches_of(self.cover(node)) {
+            self.room.add(watch);
+        }
+    }
+
+    /// A directory loses its watch, or gets another cover.
+    pub(super) fn count_out(&mut self, cx: &mut Context<'_>, node: NodeId) {
+        for watch in self.watches_of(self.cover(node)) {
+            self.room.take(watch);
+            if self.room.full(watch).is_some() && self.room.timer.is_none() {
+                self.room.timer = Some(cx.timer_in(ROOM_MS, Timer::MaxDirs));
+            }
+        }
     }
 }
