@@ -237,7 +237,7 @@ fn a_forged_history_of_workers_is_noticed() {
 /// What kills its worker runs alone and has failed after three ends; what does not is answered, however
 /// many of the others there are, and does not wait for all of them.
 #[test]
-fn tasks_that_kill_their_workers_fail_and_hold_up_nobody() {
+fn tasks_that_kill_their_workers_fail_and_hold_up_no_others() {
     for_seeds(SEEDS / 15, |seed| {
         let mut rng = Rng::new(seed);
         let mut scheduler = random_scheduler(&mut rng);
@@ -276,7 +276,8 @@ fn tasks_that_kill_their_workers_fail_and_hold_up_nobody() {
             step(&mut shell);
         }
         let waited = shell.now - from;
-        assert!(waited <= 3_000, "a task waited for {waited} ms");
+        // Twenty runs and pauses may come before it, of sixty; a pause that grew would take minutes.
+        assert!(waited <= 4_000, "a task waited for {waited} ms");
         // More come while the suspects run.
         let from = shell.now;
         while shell.now < from + 5_000 {
