@@ -8,7 +8,7 @@ use rinotifyd::config::Config;
 use rinotifyd::config::host::Host;
 use rinotifyd::config::load::load;
 use rinotifyd::config::trust::Part;
-use rinotifyd::engine::message::{Entry, EntryKind, Item, List, Scan, ScanError, Seen};
+use rinotifyd::engine::message::{Entry, EntryKind, Facts, FileKind, Item, List, Scan, ScanError, Seen};
 use rinotifyd::engine::{Effect, Engine, Input, Options};
 use rinotifyd::event;
 use rinotifyd::pattern::PathPattern;
@@ -102,6 +102,14 @@ impl Machine {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
                     Effect::Scan(scan) => self.scan(&scan),
+                    Effect::Inspect(inspect) => {
+                        let facts = Facts { kind: FileKind::Plain };
+                        self.engine.step(
+                            self.now,
+                            Input::Inspected { task: inspect.task, facts },
+                            &mut self.effects,
+                        );
+                    }
                     Effect::Log(_) => {}
                     effect => self.others.push(effect),
                 }
