@@ -186,7 +186,7 @@ fn the_watchdog_of_another_process_gets_no_message() {
     // Half a second, with a message each millisecond if there were any. Other tests mount filesystems
     // meanwhile, which wakes every daemon.
     let woken = switches(&daemon) - before;
-    assert!(woken < 100, "woken up {woken} times");
+    assert!(woken < 250, "woken up {woken} times");
     manager.read();
     assert!(!manager.messages.iter().any(|message| message.contains("WATCHDOG")), "{:?}", manager.messages);
     daemon.stop();
