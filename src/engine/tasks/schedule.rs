@@ -73,19 +73,24 @@ impl<'b> TaskStep<'_, 'b, '_> {
             Some(State::Running) if self.table.look(id) != Look::None => {
                 self.drop_rerun(id);
                 self.table.set_look(id, Look::Cancelled);
+                self.count_anew(id);
             }
             Some(State::Running) => {
                 if self.drop_rerun(id) {
                     self.log(Level::Info, id, "task will not run again: cancelled", &[]);
                 }
-                let now = self.cx.now;
-                if let Some(task) = self.table.get_mut(id) {
-                    // What comes after this is scheduled anew.
-                    task.first_at = now;
-                }
+                self.count_anew(id);
                 self.withdraw(id);
             }
             Some(State::Ended) | None => {}
+        }
+    }
+
+    /// What comes after a cancelling event is scheduled anew: `max_delay` counts from then.
+    fn count_anew(&mut self, id: TaskId) {
+        let now = self.cx.now;
+        if let Some(task) = self.table.get_mut(id) {
+            task.first_at = now;
         }
     }
 
