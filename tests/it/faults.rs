@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::sys::signal::Signal;
 use rustix::fs::XattrFlags;
 
 use crate::files::{RULES, check_tree, config, scratch, strace, tree};
@@ -311,8 +312,10 @@ fn kill_at_every_step(is_tree: bool, rules: &str) {
                 ended
             });
             if ended {
-                // It made no more of these calls.
-                daemon.stop();
+                // It made no more of these calls; the daemon may make one when it stops.
+                daemon.signal(Signal::SIGTERM);
+                let status = daemon.wait();
+                assert!(status.success() || status.signal() == Some(9), "{status}");
                 assert!(is_whole(&scratch.path("out/a")) && !scratch.path(name).exists());
                 break;
             }
