@@ -1,6 +1,6 @@
 //! How many lines the tasks of one scheduler may add to the log.
 //!
-//! Whoever may write to a watched directory can make tasks as fast as files, and each makes lines. A
+//! A user who may write to a watched directory can make tasks as fast as files, and each makes lines. A
 //! scheduler has a stock of lines that refills slowly (a token bucket). What comes on top is counted, and the
 //! number is logged once a second.
 

@@ -4,10 +4,11 @@
 //! [`Tasks::dispatch`] starts it when there is room, and the shell's answers end it.
 //!
 //! The other files, each using only those above it:
-//! `log_budget` (how many lines tasks may log), `table` (the books), `step` (what is done to one task), `rules` (which rule takes a path), `schedule`
-//! (what an event means for tasks), `ending` (how a run ends), `command` (from a task to its child's
-//! command line), `operations` (file operations), `look` (what a file is before its task runs), `pauses`
-//! (schedulers whose commands cannot be started now), `workers/` (programs that are kept running). Above
+//! `log_budget` (how many lines tasks may log), `table` (the books), `step` (what is done to one task),
+//! `rules` (which rule takes a path), `schedule` (what an event means for tasks), `ending` (how a run ends),
+//! `command` (from a task to its child's command line), `operations` (file operations), `look` (what a file
+//! is before its task runs), `pauses` (schedulers whose commands cannot be started now), `workers/`
+//! (programs that are kept running). Above
 //! this one are `lifecycle` (reload, shutdown) and `requests` (what clients ask).
 
 mod command;
