@@ -90,7 +90,13 @@ Environment=HOME=/root LC_ALL=C.UTF-8 PATH=$path
 ExecStart=/bin/sh -c 'exec sh /repo/$script >/given/said 2>&1'
 ExecStopPost=/bin/sh -c 'echo "\$EXIT_STATUS" >/given/status; exec systemctl --no-block exit "\$EXIT_STATUS"'
 END
-cat "$new/given/said" &
+# The reader ignores SIGTERM, which systemd sends to all at the end: it ends when there is no more to read.
+(trap '' TERM && exec cat "$new/given/said") &
+# This waits until the reader has opened the pipe: behind pivot_root it would not find the name. The end for
+# writing stays open until systemd sends SIGTERM, so that the reader does not end before the script writes.
+exec 3>"$new/given/said"
+sleep infinity >/dev/null 2>&1 &
+exec 3>&-
 # chroot is not enough: systemd makes mount namespaces, in which this must be the root.
 mkdir "$new/given/old"
 cd "$new"
